@@ -1,0 +1,138 @@
+//! The books of one thread.
+
+use crate::state::State;
+use crate::wait::WaitKey;
+
+/// A process or thread name, NUL-padded (`TASK_COMM_LEN`, include/linux/sched.h).
+pub type Comm = [u8; 16];
+
+/// A kernel thread, or a kernel worker of a process: it has no user registers worth reading.
+pub const FLAG_KERNEL_THREAD: u8 = 1;
+/// Past `sched_process_exit`: what it blocks on now is its own dismantling.
+pub const FLAG_EXITING: u8 = 2;
+/// The seeding pass has described the wait in [`ThreadRecord::seed`].
+pub const FLAG_SEED_WAIT: u8 = 4;
+/// The seeding pass saw the thread ready and not on a CPU.
+pub const FLAG_SEED_RUNNABLE: u8 = 8;
+/// The seeding pass saw the thread on a CPU.
+pub const FLAG_SEED_RUNNING: u8 = 16;
+
+/// The thread has ended, and the ring buffer had no place for its books.
+pub const FLAG_ENDED: u8 = 32;
+
+/// Who ended a wait.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waker {
+    /// Thread, in dwell's own PID namespace; 0 where no thread did it.
+    pub tid: u32,
+    /// Its process, likewise.
+    pub pid: u32,
+    /// One of the `CAUSE_` constants.
+    pub cause: u32,
+    /// Occurrences (in [`crate::wait::WaitStats`]).
+    pub count: u32,
+    /// Its name when it woke the waiter.
+    pub comm: Comm,
+}
+
+/// No wakeup was seen.
+pub const CAUSE_UNKNOWN: u32 = 0;
+/// A thread, in a system call of its own or in the kernel.
+pub const CAUSE_THREAD: u32 = 1;
+/// An interrupt: a timer, a device, or the network stack on its behalf.
+pub const CAUSE_INTERRUPT: u32 = 2;
+
+/// User registers of a thread that was already blocked when dwell came, from which user space
+/// walks its stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeedRegisters {
+    /// Instruction pointer.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub bp: u64,
+}
+
+/// The file that a thread waited on last, and what came of looking at it. The inode number is
+/// unique in the file systems of sockets and pipes, so together with the address of the file it
+/// tells a file that was closed and whose memory was used again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileMemo {
+    /// Address of the `struct file`.
+    pub file: u64,
+    /// Its inode number.
+    pub ino: u64,
+    /// The object it was interned as.
+    pub object: u64,
+    /// Port of the peer, where the object leaves it open.
+    pub peer_port: u16,
+    /// What kind of file it is (known to the probes only).
+    pub nature: u8,
+    /// Named so that no padding is left undefined.
+    pub reserved: [u8; 5],
+}
+
+/// A wait that has not ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenWait {
+    /// What it will be added up under.
+    pub key: WaitKey,
+    /// Port of the peer, where the object leaves it open.
+    pub peer_port: u16,
+    /// Named so that no padding is left undefined.
+    pub reserved: [u16; 3],
+}
+
+/// The books of one thread, kept by the probes under the thread's run-queue lock.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadRecord {
+    /// Nanoseconds spent in each state inside the window, indexed by [`State`].
+    pub totals_ns: [u64; State::COUNT],
+    /// When the current state began (CLOCK_MONOTONIC).
+    pub since_ns: u64,
+    /// When dwell began to follow the thread (CLOCK_MONOTONIC); its birth, for one born later.
+    pub born_ns: u64,
+    /// The wait it is in, where the state is one.
+    pub open: OpenWait,
+    /// The wait it was in when dwell came.
+    pub seed: OpenWait,
+    /// The file it waited on last.
+    pub memo: FileMemo,
+    /// User registers at that time.
+    pub seed_registers: SeedRegisters,
+    /// Who woke it last.
+    pub waker: Waker,
+    /// Switches in which it blocked.
+    pub voluntary: u64,
+    /// Switches in which it was preempted or yielded.
+    pub involuntary: u64,
+    /// Inode and device of the file whose mapping it faulted on last.
+    pub fault_ino: u64,
+    /// See [`Self::fault_ino`].
+    pub fault_dev: u32,
+    /// Number of this thread, never used twice while dwell runs; 0 while being set up.
+    pub serial: u32,
+    /// Process, in dwell's own PID namespace (0: not visible from it).
+    pub pid: u32,
+    /// Thread, in dwell's own PID namespace (0: not visible from it).
+    pub tid: u32,
+    /// Process in the initial namespace: the key of the table of followed processes.
+    pub tgid: u32,
+    /// Raw [`State`].
+    pub state: u8,
+    /// `FLAG_` bits.
+    pub flags: u8,
+    /// Named so that no padding is left undefined.
+    pub reserved: u16,
+    /// Its name.
+    pub comm: Comm,
+}
+
+const _: () = assert!(size_of::<ThreadRecord>() == 368);
+const _: () = assert!(size_of::<Waker>() == 32);

@@ -1,0 +1,122 @@
+//! Which threads are followed, from when, and until when.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use profiler_common::event::{Header, THREAD_EXIT, ThreadExit, UNTRACKED_EXIT, UntrackedExit};
+use profiler_common::state::State;
+use profiler_common::thread::{FLAG_ENDED, FLAG_KERNEL_THREAD, ThreadRecord};
+
+use crate::globals;
+use crate::maps::{self, BLANK_THREAD, EVENTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL, THREADS};
+use crate::task::Task;
+
+/// The books of a thread that is followed and set up.
+#[inline(always)]
+pub fn followed(task: Task) -> Option<&'static mut ThreadRecord> {
+    let record = THREADS.get_ptr_mut(task.0)?;
+    // SAFETY: changed only under the run-queue lock of the thread, see the crate's page.
+    let record = unsafe { &mut *record };
+    if record.serial == 0 || record.flags & FLAG_ENDED != 0 { None } else { Some(record) }
+}
+
+/// Whether the process with this id (initial namespace) is followed.
+#[inline(always)]
+pub fn is_followed_process(tgid: u32) -> bool {
+    // SAFETY: a look-up; the value is not used.
+    unsafe { PROCESSES.get(&tgid) }.is_some()
+}
+
+/// Whether user space asked for the process of this task.
+#[inline(always)]
+pub fn is_requested(task: Task) -> bool {
+    let pid = task.visible_pid();
+    // SAFETY: a look-up; the value is not used.
+    globals::whole_host() != 0 || (pid != 0 && unsafe { REQUESTED.get(&pid) }.is_some())
+}
+
+/// Remembers a process as followed.
+#[inline(always)]
+pub fn follow_process(tgid: u32) {
+    if globals::whole_host() == 0 && PROCESSES.insert(&tgid, &1, 0).is_err() {
+        maps::count(|loss| loss.processes += 1);
+    }
+}
+
+/// Opens the books of a thread in `state`, from `now` on. Nothing if they are open already.
+#[inline(always)]
+pub fn follow(task: Task, state: State, now: u64) {
+    let Some(blank) = BLANK_THREAD.get(0) else { return };
+    match THREADS.insert(task.0, blank, BPF_NOEXIST as u64) {
+        Ok(()) => {}
+        // Open already, unless it is the `task_struct` of an ended thread used again.
+        Err(error) if error == -17 && followed(task).is_some() => return,
+        Err(_) => {
+            maps::count(|loss| loss.threads += 1);
+            return;
+        }
+    }
+    let (Some(record), Some(serial)) = (THREADS.get_ptr_mut(task.0), SERIAL.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: the entry is ours alone until its serial is set, which comes last.
+    unsafe {
+        (*record).since_ns = now;
+        (*record).born_ns = now;
+        (*record).state = state as u8;
+        (*record).flags = if task.is_kernel_thread() { FLAG_KERNEL_THREAD } else { 0 };
+        (*record).tgid = task.global_tgid();
+        name(task, &mut *record);
+        let last = atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(serial, 1);
+        core::ptr::write_volatile(&raw mut (*record).serial, last as u32 + 1);
+    }
+}
+
+/// Takes over the ids and the name, which exec can change.
+#[inline(always)]
+pub fn name(task: Task, record: &mut ThreadRecord) {
+    record.tid = task.visible_tid();
+    record.pid = task.visible_pid();
+    record.comm = task.comm();
+}
+
+/// The thread has switched out for the last time: hands its books over and closes them.
+/// If the ring buffer is full they stay in the table, where the final pass finds them.
+#[inline(always)]
+pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
+    record.comm = task.comm();
+    let Some(mut slot) = EVENTS.reserve::<ThreadExit>(0) else {
+        maps::count(|loss| loss.events += 1);
+        record.flags |= FLAG_ENDED;
+        return;
+    };
+    let exit = slot.as_mut_ptr();
+    // SAFETY: reserved for exactly this record.
+    unsafe {
+        (*exit).header = Header { kind: THREAD_EXIT, reserved: 0 };
+        (*exit).end_ns = now;
+        (*exit).thread = *record;
+    }
+    slot.submit(NO_WAKEUP);
+    let _gone = THREADS.remove(task.0);
+}
+
+/// Tells of a thread that should have been followed and was not, so that its time is accounted.
+#[inline(always)]
+pub fn report_untracked(task: Task, now: u64) {
+    let Some(mut slot) = EVENTS.reserve::<UntrackedExit>(0) else {
+        maps::count(|loss| loss.events += 1);
+        return;
+    };
+    let exit = slot.as_mut_ptr();
+    // SAFETY: reserved for exactly this record.
+    unsafe {
+        (*exit).header = Header { kind: UNTRACKED_EXIT, reserved: 0 };
+        (*exit).start_ns = task.start_ns();
+        (*exit).end_ns = now;
+        (*exit).pid = task.visible_pid();
+        (*exit).tid = task.visible_tid();
+        (*exit).comm = task.comm();
+    }
+    slot.submit(NO_WAKEUP);
+}

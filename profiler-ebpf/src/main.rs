@@ -1,0 +1,37 @@
+//! The probes: they keep, in the kernel, the books of every thread of the target.
+//!
+//! Entry points are in `probes/`, one file a subsystem; each has a `tp_btf` form and, for kernels
+//! that refuse it, a `raw_tp` twin, and both call the same body. `task`, `file` and `socket` are
+//! the only readers of kernel structures. The books of a thread are changed only under its
+//! run-queue lock (`sched_switch`, `sched_wakeup`), so they have one writer and need no atomics.
+#![no_std]
+#![no_main]
+// The target has atomic addition but no compare-and-swap, so core's atomics offer loads and stores
+// only there.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "atomic addition, which core does not offer on this target")]
+
+mod adopt;
+mod books;
+mod classify;
+mod file;
+mod globals;
+mod maps;
+mod probes;
+mod registers;
+mod socket;
+mod stack;
+mod task;
+mod waker;
+
+/// The kernel offers several helpers only to programs under a GPL-compatible licence
+/// (include/linux/license.h).
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier would refuse a reachable loop: this is never reached.
+    loop {}
+}

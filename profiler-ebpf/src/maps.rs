@@ -1,0 +1,117 @@
+//! The tables shared with user space. Each is bounded; what does not fit is counted in `LOSS`.
+//!
+//! Hash tables are allocated as they fill (`BPF_F_NO_PREALLOC`): the bounds are far above what a
+//! usual target needs, and the memory is paid only where it is used. Safe in any context since
+//! Linux 6.1 (`bpf_mem_alloc`).
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use profiler_common::control::{Control, Loss};
+use profiler_common::object::Object;
+use profiler_common::thread::ThreadRecord;
+use profiler_common::wait::{STACK_DEPTH, StackFrames, WaitKey, WaitStats};
+
+/// Books of each followed thread, by the address of its `task_struct`: it survives an exec, at
+/// which a thread's id changes, and no two living threads share it.
+#[map(name = "dwell_threads")]
+pub static THREADS: HashMap<u64, ThreadRecord> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Followed processes, by their id in the initial namespace.
+#[map(name = "dwell_procs")]
+pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Processes that user space asks to follow, by their id in its own namespace.
+#[map(name = "dwell_request")]
+pub static REQUESTED: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+#[map(name = "dwell_waits")]
+pub static WAITS: HashMap<WaitKey, WaitStats> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Stacks by the hash of their frames.
+#[map(name = "dwell_stacks")]
+pub static STACKS: HashMap<u64, StackFrames> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Sockets and files by the hash of their identity.
+#[map(name = "dwell_objects")]
+pub static OBJECTS: HashMap<u64, Object> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Listening TCP ports: network namespace (inode number) << 16 | port.
+#[map(name = "dwell_listen")]
+pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Data is drained on a timer: a wakeup from inside the scheduler would cost more than it brings.
+pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+
+#[map(name = "dwell_events")]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+#[map(name = "dwell_control")]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Last thread number given out.
+#[map(name = "dwell_serial")]
+pub static SERIAL: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map(name = "dwell_loss")]
+pub static LOSS: PerCpuArray<Loss> = PerCpuArray::with_max_entries(1, 0);
+
+/// Work space too large for the 512-byte stack, one for each [`Place`] that uses it.
+#[repr(C)]
+pub struct Scratch {
+    pub stack: StackFrames,
+    pub object: Object,
+}
+
+/// Deepest kernel stack kept.
+pub const KERNEL_DEPTH: usize = 32;
+
+const _: () = assert!(size_of::<StackFrames>() == 8 * (STACK_DEPTH + 1));
+
+#[map(name = "dwell_scratch")]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// Where a [`Scratch`] is used. Interrupts are off in `sched_switch`, so nothing else on that CPU
+/// uses its own meanwhile; the seeding pass can be interrupted by it, and is alone with itself.
+#[derive(Clone, Copy)]
+pub enum Place {
+    Switch = 0,
+    Seed = 1,
+}
+
+/// Zeroes from which new entries are made; never written.
+#[map(name = "dwell_zero_t")]
+pub static BLANK_THREAD: Array<ThreadRecord> = Array::with_max_entries(1, 0);
+#[map(name = "dwell_zero_w")]
+pub static BLANK_WAIT: Array<WaitStats> = Array::with_max_entries(1, 0);
+
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+#[inline(always)]
+pub fn scratch(place: Place) -> Option<&'static mut Scratch> {
+    // SAFETY: per CPU and used by one at a time; see `Place`.
+    SCRATCH.get_ptr_mut(place as u32).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// Counts something refused.
+#[inline(always)]
+pub fn count(add: impl FnOnce(&mut Loss)) {
+    if let Some(loss) = LOSS.get_ptr_mut(0) {
+        // SAFETY: per CPU.
+        add(unsafe { &mut *loss });
+    }
+}
+
+/// An index that the verifier can see to be below `length`: LLVM, which can prove more than the
+/// verifier, would drop a check on a value that it knows.
+#[inline(always)]
+pub fn slot(index: u32, length: usize) -> usize {
+    // SAFETY: a local.
+    let index = unsafe { core::ptr::read_volatile(&raw const index) } as usize;
+    if index < length { index } else { 0 }
+}

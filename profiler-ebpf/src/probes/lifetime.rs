@@ -1,0 +1,72 @@
+//! Birth, exec and death of threads and processes.
+
+use profiler_common::state::State;
+use profiler_common::thread::FLAG_EXITING;
+
+use super::{clock, hook};
+use crate::adopt::{follow, follow_process, followed, is_followed_process, name, report_untracked};
+use crate::globals;
+use crate::maps::PROCESSES;
+use crate::task::Task;
+
+hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
+    fork(Task(context.arg(0)), Task(context.arg(1)))
+});
+
+/// A new thread belongs to the target with its process; a new process with its parent.
+#[inline(always)]
+fn fork(parent: Task, child: Task) {
+    let Some((now, _)) = clock() else { return };
+    let (parent_process, child_process) = (parent.global_tgid(), child.global_tgid());
+    let belongs = if globals::whole_host() != 0 {
+        true
+    } else if globals::cgroup_id() != 0 && child.is_in_target_cgroup() {
+        true
+    } else if parent_process == child_process || globals::follow_children() != 0 {
+        is_followed_process(parent_process)
+    } else {
+        false
+    };
+    if belongs {
+        follow_process(child_process);
+        follow(child, State::Runnable, now);
+    }
+}
+
+hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| { exec(Task(context.arg(0))) });
+
+/// Exec renames the thread, gives it the leader's id, and may make it match `--comm`.
+#[inline(always)]
+fn exec(task: Task) {
+    if let Some(record) = followed(task) {
+        name(task, record);
+        return;
+    }
+    let wanted = globals::comm();
+    if wanted[0] != 0
+        && task.comm() == wanted
+        && let Some((now, _)) = clock()
+    {
+        follow_process(task.global_tgid());
+        follow(task, State::Running, now);
+    }
+}
+
+hook!("sched_process_exit", dwell_exit, dwell_exit_raw, |context| { exit(Task(context.arg(0))) });
+
+/// The thread goes on to run, and to wait, until its last switch: the books close there.
+#[inline(always)]
+fn exit(task: Task) {
+    let Some((now, _)) = clock() else { return };
+    let process = task.global_tgid();
+    if let Some(record) = followed(task) {
+        record.flags |= FLAG_EXITING;
+    } else if globals::whole_host() != 0 || is_followed_process(process) {
+        report_untracked(task, now);
+    } else {
+        return;
+    }
+    if task.is_last_of_process() {
+        let _gone = PROCESSES.remove(&process);
+    }
+}

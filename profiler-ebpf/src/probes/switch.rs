@@ -1,0 +1,112 @@
+//! `sched_switch`: a CPU goes from one thread to another.
+
+use aya_ebpf::EbpfContext;
+use profiler_common::kernel::task_state;
+use profiler_common::state::{State, is_wait};
+use profiler_common::thread::ThreadRecord;
+
+use super::{clock, hook};
+use crate::adopt::{finish, followed};
+use crate::books::{close, close_wait, open_seed};
+use crate::classify::classify;
+use crate::globals;
+use crate::maps;
+use crate::task::Task;
+
+hook!("sched_switch", dwell_switch, dwell_switch_raw, |context| {
+    let preempted: u64 = context.arg(0);
+    let previous = Task(context.arg(1));
+    // Before Linux 5.18 there is no fourth argument; the branch is gone where the flag says so.
+    let state: u64 =
+        if globals::switch_has_state() != 0 { context.arg(3) } else { previous.state() as u64 };
+    switch(context.as_ptr(), preempted as u8 != 0, previous, Task(context.arg(2)), state as u32)
+});
+
+#[inline(always)]
+fn switch(
+    context: *mut core::ffi::c_void,
+    preempted: bool,
+    previous: Task,
+    next: Task,
+    state: u32,
+) {
+    let leaving = followed(previous);
+    let entering = followed(next);
+    if leaving.is_none() && entering.is_none() {
+        return;
+    }
+    let Some((now, start)) = clock() else { return };
+    if let Some(record) = leaving {
+        switch_out(context, preempted, previous, state, record, now, start);
+    }
+    if let Some(record) = entering {
+        switch_in(record, now, start);
+    }
+}
+
+/// The thread held the CPU until now; it goes on as ready, as blocked, or not at all.
+#[inline(always)]
+fn switch_out(
+    context: *mut core::ffi::c_void,
+    preempted: bool,
+    task: Task,
+    state: u32,
+    record: &mut ThreadRecord,
+    now: u64,
+    start: u64,
+) {
+    let was = record.state;
+    let known = was == State::Running as u8 || was == State::Unsettled as u8;
+    if !known {
+        maps::count(|loss| loss.anomalies += 1);
+    }
+    close(record, if known { State::Running } else { State::Unattributed }, now, start);
+    if state & task_state::DEAD != 0 {
+        finish(task, record, now);
+        return;
+    }
+    let blocks = !preempted && state & task_state::BLOCKED != 0;
+    if now > start {
+        record.voluntary += blocks as u64;
+        record.involuntary += !blocks as u64;
+    }
+    if blocks {
+        record.waker = Default::default();
+        classify(context, task, state, record);
+        record.state = record.open.key.kind;
+    } else {
+        record.state = State::Runnable as u8;
+    }
+}
+
+/// The thread was ready until now. Where it was never seen to wake, its wait ends here.
+#[inline(always)]
+fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
+    let was = record.state;
+    if is_wait(was) {
+        close_wait(record, now, start);
+    } else {
+        let ready = was == State::Runnable as u8 || was == State::Unsettled as u8;
+        if !ready {
+            maps::count(|loss| loss.anomalies += 1);
+        }
+        close(record, if ready { State::Runnable } else { State::Unattributed }, now, start);
+    }
+    record.state = State::Running as u8;
+}
+
+/// Ends the wait of a thread that has been put back on a run queue.
+#[inline(always)]
+pub fn wake(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
+    if record.state == State::Unsettled as u8 {
+        // `sched_wakeup` also fires for a thread that had not left its CPU yet.
+        if task.is_on_cpu() {
+            return;
+        }
+        open_seed(record);
+    } else if !is_wait(record.state) {
+        return;
+    }
+    close_wait(record, now, start);
+    record.state = State::Runnable as u8;
+}

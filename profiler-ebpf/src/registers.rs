@@ -1,0 +1,77 @@
+//! The user registers that the kernel saved when a thread entered it (x86-64).
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use profiler_common::thread::SeedRegisters;
+use profiler_common::wait::NO_SYSCALL;
+
+/// `struct pt_regs` of x86-64, which is part of the kernel's ABI (arch/x86/include/uapi/asm/ptrace.h).
+#[repr(C)]
+pub struct Saved {
+    _r15_to_r12: [u64; 4],
+    bp: u64,
+    _rbx: u64,
+    _r11: u64,
+    _r10: u64,
+    _r9: u64,
+    _r8: u64,
+    ax: u64,
+    _cx: u64,
+    _dx: u64,
+    si: u64,
+    di: u64,
+    orig_ax: u64,
+    ip: u64,
+    cs: u64,
+    _flags: u64,
+    sp: u64,
+}
+
+/// Set in `ax` on entry to a system call and replaced on the way out (arch/x86/entry/entry_64.S),
+/// so it tells "inside a system call" from a page fault or an interrupt.
+const ENOSYS: u64 = (-38i64) as u64;
+
+/// Code segment of 32-bit programs, whose system calls have other numbers (asm/segment.h).
+const USER32_CS: u64 = 0x23;
+
+/// A system call that a thread is inside of.
+#[derive(Clone, Copy)]
+pub struct Syscall {
+    pub number: u16,
+    pub first: u64,
+    pub second: u64,
+}
+
+impl Saved {
+    /// Of the current thread. Not for kernel threads, which have none.
+    #[inline(always)]
+    pub fn of_current() -> Option<&'static Saved> {
+        // SAFETY: the current task outlives the program.
+        unsafe { Self::of(bpf_get_current_task_btf().cast()) }
+    }
+
+    /// Of a task that the verifier knows as one.
+    ///
+    /// # Safety
+    /// `task` must be a trusted `task_struct` pointer.
+    #[inline(always)]
+    pub unsafe fn of(task: *mut aya_ebpf::bindings::task_struct) -> Option<&'static Saved> {
+        // SAFETY: as the caller promises; the verifier checks it.
+        unsafe { (bpf_task_pt_regs(task) as *const Saved).as_ref() }
+    }
+
+    /// The system call it is inside of.
+    #[inline(always)]
+    pub fn syscall(&self) -> Option<Syscall> {
+        let number = self.orig_ax;
+        if self.ax != ENOSYS || number >= NO_SYSCALL as u64 || self.cs == USER32_CS {
+            return None;
+        }
+        Some(Syscall { number: number as u16, first: self.di, second: self.si })
+    }
+
+    /// Where its user code stands.
+    #[inline(always)]
+    pub fn position(&self) -> SeedRegisters {
+        SeedRegisters { ip: self.ip, sp: self.sp, bp: self.bp }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reads `task_struct` and what hangs on it.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use profiler_common::kernel::task_flag;
+use profiler_common::thread::Comm;
+
+use crate::globals::{self, field};
+use crate::maps;
+
+/// A `task_struct` in the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Task(pub u64);
+
+/// Reads kernel memory; zero, and counted, where it cannot be read.
+#[inline(always)]
+pub fn read<T: Default>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: the destination is a local of that size; the helper checks the source.
+    let result = unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            address as *const core::ffi::c_void,
+        )
+    };
+    if result != 0 {
+        count_failed_read();
+        return T::default();
+    }
+    value
+}
+
+/// Out of line: it would be repeated at each of some fifty reads.
+#[inline(never)]
+fn count_failed_read() {
+    maps::count(|loss| loss.reads += 1);
+}
+
+impl Task {
+    /// The thread that the program runs on behalf of.
+    #[inline(always)]
+    pub fn current() -> Task {
+        // SAFETY: no arguments, no preconditions.
+        Task(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() })
+    }
+
+    #[inline(always)]
+    pub fn flags(self) -> u32 {
+        field::task_flags().read(self.0)
+    }
+
+    /// A kernel thread, or a worker that the kernel runs inside a process.
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        self.flags() & (task_flag::KTHREAD | task_flag::IO_WORKER) != 0
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        field::task_state().read(self.0)
+    }
+
+    #[inline(always)]
+    pub fn is_on_cpu(self) -> bool {
+        field::task_on_cpu().read::<u32>(self.0) != 0
+    }
+
+    /// Waits for block I/O: the kernel sets this around such waits (`io_schedule_prepare`).
+    #[inline(always)]
+    pub fn is_in_iowait(self) -> bool {
+        let byte: u8 = read(self.0 + globals::iowait_byte() as u64);
+        byte as u32 & globals::iowait_mask() != 0
+    }
+
+    /// Thread id in the initial namespace; 0 is the idle task of a CPU.
+    #[inline(always)]
+    pub fn global_tid(self) -> u32 {
+        field::task_pid().read(self.0)
+    }
+
+    /// Process id in the initial namespace.
+    #[inline(always)]
+    pub fn global_tgid(self) -> u32 {
+        field::task_tgid().read(self.0)
+    }
+
+    /// The number of its process as dwell sees it, likewise.
+    #[inline(always)]
+    pub fn visible_pid(self) -> u32 {
+        if globals::is_initial_namespace() {
+            return self.global_tgid();
+        }
+        Task(field::task_group_leader().read(self.0)).tid_in_namespace()
+    }
+
+    /// Its number as dwell sees it; 0 where it lives in a namespace dwell does not see.
+    #[inline(always)]
+    pub fn visible_tid(self) -> u32 {
+        if globals::is_initial_namespace() {
+            return self.global_tid();
+        }
+        self.tid_in_namespace()
+    }
+
+    #[inline(always)]
+    fn tid_in_namespace(self) -> u32 {
+        let pid: u64 = field::task_thread_pid().read(self.0);
+        let innermost: u32 = field::pid_level().read(pid);
+        let Some(numbers) = field::pid_numbers().of(pid) else { return 0 };
+        // MAX_PID_NS_LEVEL is 32; eight cover every nesting met in practice.
+        for level in 0..8u32 {
+            if level > innermost {
+                break;
+            }
+            let upid = numbers + level as u64 * globals::upid_size() as u64;
+            let namespace: u64 = field::upid_ns().read(upid);
+            let Some(common) = field::pid_namespace_ns().of(namespace) else { return 0 };
+            if field::ns_inum().read::<u32>(common) == globals::pid_namespace() {
+                return field::upid_nr().read(upid);
+            }
+        }
+        0
+    }
+
+    #[inline(always)]
+    pub fn comm(self) -> Comm {
+        field::task_comm().read(self.0)
+    }
+
+    /// CLOCK_MONOTONIC, in nanoseconds.
+    #[inline(always)]
+    pub fn start_ns(self) -> u64 {
+        field::task_start_time().read(self.0)
+    }
+
+    /// Whether no thread of its process is left that has not begun to exit.
+    #[inline(always)]
+    pub fn is_last_of_process(self) -> bool {
+        let signal: u64 = field::task_signal().read(self.0);
+        field::signal_live().read::<u32>(signal) == 0
+    }
+
+    /// Whether it is in the cgroup asked for, or below it.
+    #[inline(always)]
+    pub fn is_in_target_cgroup(self) -> bool {
+        let wanted = globals::cgroup_id();
+        if wanted == 0 {
+            return false;
+        }
+        let set: u64 = field::task_cgroups().read(self.0);
+        let cgroup: u64 = field::css_set_dfl_cgrp().read(set);
+        cgroup_is_below(cgroup, wanted)
+    }
+
+    /// Whether the arguments of a tracepoint lie on its kernel stack. In an interrupt it does not: x86-64 switches
+    /// to a stack of the CPU, unless user code was interrupted (arch/x86/include/asm/irq_stack.h).
+    #[inline(always)]
+    pub fn has_on_stack(self, context: *mut core::ffi::c_void) -> bool {
+        // The verifier allows no arithmetic on the context; copied by a helper, it is a number.
+        let address: u64 = read((&raw const context) as u64);
+        let bottom: u64 = field::task_stack().read(self.0);
+        address.wrapping_sub(bottom) < globals::kernel_stack_size() as u64
+    }
+}
+
+/// Whether the cgroup at `cgroup` is the one with this id, or below it.
+#[inline(always)]
+pub fn cgroup_is_below(cgroup: u64, wanted: u64) -> bool {
+    let level = globals::cgroup_level();
+    if field::cgroup_level().read::<u32>(cgroup) < level {
+        return false;
+    }
+    let Some(ancestors) = field::cgroup_ancestors().of(cgroup) else { return false };
+    let ancestor: u64 = read(ancestors + level as u64 * 8);
+    let node: u64 = field::cgroup_kn().read(ancestor);
+    field::kernfs_id().read::<u64>(node) == wanted
+}
