@@ -1,0 +1,60 @@
+//! The chores of dwell: `cargo xtask VERB`, one file per verb.
+
+mod bench;
+mod bpf;
+mod layers;
+#[path = "../../profiler/build/manifest.rs"]
+mod manifest;
+mod packages;
+mod process;
+mod repo;
+mod rustc;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The chores of dwell
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the eBPF object that is committed, bit for bit
+    Bpf(bpf::Arguments),
+    /// Check which module of dwell imports which
+    Layers,
+    /// Install what the tests use, build everything and run all tests
+    Test(test::Arguments),
+    /// Measure what attaching costs, next to libbpf-tools' offcputime
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    if let Some(root) = std::env::var_os(rustc::WRAPPED) {
+        return Err(rustc::replace_process(root.as_ref()));
+    }
+    match Arguments::parse().verb {
+        Verb::Bpf(arguments) => bpf::run(&arguments),
+        Verb::Layers => layers::run(),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+    }
+}
