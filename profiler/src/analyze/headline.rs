@@ -1,0 +1,113 @@
+//! What the working time went to, over everything.
+
+use std::collections::BTreeSet;
+
+use super::budget::{Budget, by_process};
+use super::{TopWait, top_waits};
+use crate::model::{Nanos, Profile, State};
+
+/// A way of spending working time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// On a CPU.
+    Running,
+    /// Waiting for a CPU.
+    Runnable,
+    /// Waiting for something other than work.
+    Blocked(State),
+}
+
+/// How much of the working time went where.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Where.
+    pub activity: Activity,
+    /// How long.
+    pub time: Nanos,
+    /// As a share of all working time, 0 to 1.
+    pub share: f64,
+}
+
+/// The whole profile in a few figures.
+#[derive(Clone, Debug)]
+pub struct Headline {
+    /// The name of the process, or of all processes if they share one.
+    pub process: Option<String>,
+    /// Processes.
+    pub processes: usize,
+    /// Threads.
+    pub threads: u64,
+    /// All time of all threads.
+    pub budget: Budget,
+    /// Working time, most first: running and runnable always, kinds of wait if there was any.
+    pub shares: Vec<Share>,
+    /// The wait that makes up at least half of the longest kind of wait.
+    pub leading: Option<TopWait>,
+}
+
+/// The figures of the headline.
+pub fn headline(profile: &Profile) -> Headline {
+    let mut budget = Budget::default();
+    let processes = by_process(profile);
+    for process in processes.values() {
+        budget.merge(process);
+    }
+    let shares = shares(&budget);
+    let names: BTreeSet<&str> =
+        profile.threads.iter().map(|thread| thread.process.as_str()).collect();
+    Headline {
+        process: (names.len() == 1).then(|| names.iter().copied().collect()),
+        processes: processes.len(),
+        threads: profile.threads.iter().map(|thread| thread.folded).sum(),
+        leading: leading(profile, &shares),
+        budget,
+        shares,
+    }
+}
+
+fn shares(budget: &Budget) -> Vec<Share> {
+    let working = budget.working();
+    let of = |activity, time: Nanos| Share { activity, time, share: time.share_of(working) };
+    let mut shares =
+        vec![of(Activity::Running, budget.running()), of(Activity::Runnable, budget.runnable())];
+    let waits = State::ALL.into_iter().filter(|kind| kind.is_wait());
+    let blocked = waits.map(|kind| of(Activity::Blocked(kind), budget.blocked_in(kind)));
+    shares.extend(blocked.filter(|share| share.time > Nanos(0)));
+    shares.sort_by_key(|share| std::cmp::Reverse(share.time));
+    shares
+}
+
+fn leading(profile: &Profile, shares: &[Share]) -> Option<TopWait> {
+    let (kind, time) = shares.iter().find_map(|share| match share.activity {
+        Activity::Blocked(kind) => Some((kind, share.time)),
+        _ => None,
+    })?;
+    let mut waits = top_waits(profile).into_iter();
+    let wait = waits.find(|wait| wait.idle.is_none() && wait.kind == kind)?;
+    (wait.total.0 >= time.0 / 2).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn a_lock_leads_and_idle_time_does_not_count() {
+        let headline = headline(&fixture::demo());
+        assert_eq!(headline.process.as_deref(), Some("demo-server"));
+        assert_eq!((headline.processes, headline.threads), (1, 9));
+        assert_eq!(headline.shares[0].activity, Activity::Blocked(State::Futex));
+        assert!(headline.budget.idle() > Nanos(0));
+        assert_eq!(headline.leading.map(|wait| wait.kind), Some(State::Futex));
+        let all: f64 = headline.shares.iter().map(|share| share.share).sum();
+        assert!((all - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nothing_lived() {
+        let headline = headline(&fixture::empty());
+        assert_eq!((headline.threads, headline.processes), (0, 0));
+        assert!(headline.leading.is_none() && headline.process.is_none());
+    }
+}

@@ -1,0 +1,208 @@
+//! Which waits are waits for work: no problem, however long.
+//!
+//! A wait is called idle only for a reason that can be named. Whatever has none counts as work,
+//! so a doubt shows up in the report rather than vanishing from it.
+
+use crate::model::{Direction, Frame, Role, State, Wait, WaitObject};
+
+/// Why a wait is a wait for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Idle {
+    /// An event loop without an event: epoll, poll, select.
+    EventLoop,
+    /// A server waits for connections.
+    Connection,
+    /// A server waits for the next request on a connection.
+    Request,
+    /// A socket of which nothing shows who serves whom, such as an unconnected datagram socket,
+    /// waits for data.
+    Datagram,
+    /// A sleep, or a wait for a signal.
+    Timer,
+    /// A child process runs.
+    Child,
+    /// No completion in an io_uring.
+    Completion,
+    /// A reader of an empty pipe, terminal, eventfd or message queue.
+    Input,
+    /// A thread of the kernel has nothing to do.
+    KernelThread,
+    /// A condition variable, a semaphore, a parked thread, or the end of another thread.
+    Condition,
+}
+
+/// Whether a wait is a wait for work.
+pub fn is_waiting_for_work(wait: &Wait) -> bool {
+    idle(wait).is_some()
+}
+
+/// Why a wait is a wait for work; none if it is not.
+pub fn idle(wait: &Wait) -> Option<Idle> {
+    if names_any(&wait.stack, is_inside_work) {
+        return None;
+    }
+    match wait.kind {
+        State::Poll => Some(Idle::EventLoop),
+        State::Socket => socket(wait),
+        State::Sleep => Some(Idle::Timer),
+        State::Child => Some(Idle::Child),
+        State::IoUring => Some(Idle::Completion),
+        State::Pipe => reads(wait).then_some(Idle::Input),
+        State::Other => receives_message(wait).then_some(Idle::Input),
+        State::Kernel if wait.in_kernel_thread => Some(Idle::KernelThread),
+        State::Futex => is_condition(wait).then_some(Idle::Condition),
+        _ => None,
+    }
+}
+
+fn socket(wait: &Wait) -> Option<Idle> {
+    let (role, direction) = match &wait.object {
+        WaitObject::Inet { role, direction, .. } | WaitObject::Unix { role, direction, .. } => {
+            (*role, *direction)
+        }
+        WaitObject::OtherSocket { direction, .. } => (Role::Unknown, *direction),
+        _ => return syscall(wait).starts_with("accept").then_some(Idle::Connection),
+    };
+    match (direction, role) {
+        (Direction::Accept, _) => Some(Idle::Connection),
+        (Direction::Receive, Role::Server) => Some(Idle::Request),
+        (Direction::Receive, Role::Unknown) => Some(Idle::Datagram),
+        (Direction::Receive, Role::Client) | (Direction::Send | Direction::Connect, _) => None,
+    }
+}
+
+/// Reading from a pipe is waiting for input; writing to a full one is waiting for its reader.
+fn reads(wait: &Wait) -> bool {
+    let syscall = syscall(wait);
+    syscall.starts_with("read") || syscall.starts_with("pread")
+}
+
+fn receives_message(wait: &Wait) -> bool {
+    matches!(syscall(wait), "msgrcv" | "mq_timedreceive")
+}
+
+fn syscall(wait: &Wait) -> &str {
+    wait.syscall.as_deref().unwrap_or_default()
+}
+
+/// glibc's condition variables, semaphores and pthread_join wait by CLOCK_REALTIME with
+/// FUTEX_WAIT_BITSET, its mutexes with plain FUTEX_WAIT (nptl/futex-internal.c, lowlevellock.c).
+/// FUTEX_WAIT_REQUEUE_PI exists for condition variables alone. Other libraries are told apart by
+/// their functions.
+fn is_condition(wait: &Wait) -> bool {
+    let by_operation = matches!(
+        wait.object,
+        WaitObject::Futex { op: "wait_bitset", realtime: true, .. }
+            | WaitObject::Futex { op: "wait_requeue_pi", .. }
+    );
+    by_operation || names_any(&wait.stack, is_condition_function)
+}
+
+fn names_any(stack: &[Frame], found: impl Fn(&str) -> bool) -> bool {
+    stack.iter().any(|frame| found(&frame.name))
+}
+
+/// Functions that wait for something to be announced.
+fn is_condition_function(name: &str) -> bool {
+    const PARTS: &[&str] = &[
+        "pthread_cond_wait",
+        "pthread_cond_timedwait",
+        "pthread_cond_clockwait",
+        "Condvar",
+        "condition_variable::wait",
+        "sem_wait",
+        "sem_timedwait",
+        "sem_clockwait",
+        "new_sem_wait",
+        "pthread_join",
+        "pthread_timedjoin",
+        "pthread_clockjoin",
+        "thread::join",
+        "JoinHandle",
+        "JoinInner",
+    ];
+    // A Go runtime thread without a goroutine (runtime/lock_futex.go, proc.go).
+    const EXACT: &[&str] = &[
+        "runtime.notesleep",
+        "runtime.notetsleep",
+        "runtime.notetsleep_internal",
+        "runtime.notetsleepg",
+        "runtime.mPark",
+        "runtime.stopm",
+    ];
+    // Not `parking_lot::…::lock_slow`: only the function itself counts, not the path to it.
+    let last = last_segment(name);
+    PARTS.iter().any(|part| name.contains(part))
+        || EXACT.contains(&name)
+        || matches!(last, "park" | "park_timeout" | "park_until" | "Unsafe_Park")
+}
+
+/// Functions that prove that a wait lies inside work, whatever it waits in: they acquire a lock,
+/// or wait for the answer to a query.
+fn is_inside_work(name: &str) -> bool {
+    const LOCKS: &[&str] = &[
+        // glibc
+        "lll_lock_wait",
+        "lll_lock_wait_private",
+        "pthread_mutex_lock",
+        "pthread_mutex_cond_lock",
+        "pthread_mutex_timedlock",
+        "pthread_rwlock_rdlock",
+        "pthread_rwlock_wrlock",
+        // Rust's standard library and parking_lot
+        "lock_contended",
+        "read_contended",
+        "write_contended",
+        "lock_slow",
+        "lock_shared_slow",
+        "lock_exclusive_slow",
+        "lock_upgradable_slow",
+        // Go, CPython, OpenJDK
+        "runtime.lock2",
+        "take_gil",
+        "EnterI",
+        // PostgreSQL: locks on rows and pages, a standby's answer; libpq
+        "LWLockAcquire",
+        "LWLockAcquireOrWait",
+        "LWLockWaitForVar",
+        "ProcSleep",
+        "SyncRepWaitForLSN",
+        "pqWait",
+        "pqWaitTimed",
+        // InnoDB
+        "lock_wait_suspend_thread",
+    ];
+    LOCKS.contains(&last_segment(name).trim_start_matches('_'))
+}
+
+/// `Parker::park(bool, long)` → `park`; `<T as lock::Raw>::lock_slow::<u8>` → `lock_slow`.
+fn last_segment(name: &str) -> &str {
+    let mut depth = 0_i32;
+    let mut start = 0;
+    let mut end = name.len();
+    let mut previous = ' ';
+    for (at, character) in name.char_indices() {
+        match character {
+            '<' if depth == 0 && at > start => {
+                end = at;
+                depth += 1;
+            }
+            '<' => depth += 1,
+            '>' if previous != '-' => depth -= 1,
+            ':' if depth == 0 && previous == ':' && !name[at + 1..].starts_with('<') => {
+                start = at + 1;
+                end = name.len();
+            }
+            '(' | '@' if depth == 0 && at > start => {
+                end = end.min(at);
+                break;
+            }
+            _ => {}
+        }
+        previous = character;
+    }
+    name.get(start..end).unwrap_or(name).trim_end_matches(':')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! `dwell attach`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::arguments::{Attach, ReportArguments};
+use super::command::Started;
+use super::output;
+use super::progress::Line;
+use crate::model::Profile;
+use crate::session::{Ended, Options, Session};
+use crate::target::Selector;
+
+/// Runs `dwell attach`.
+///
+/// # Errors
+/// One that says what to do.
+pub fn run(attach: Attach) -> Result<()> {
+    let (selector, started) = select(&attach)?;
+    let options = Options {
+        selector,
+        children: !attach.no_children,
+        duration: attach.duration,
+        limits: attach.probes.limits(),
+        user_stacks: !attach.probes.no_stacks,
+        raw_tracepoints: attach.probes.raw_tracepoints,
+    };
+    let profile = profile(options, started)?;
+    output::print(&profile, attach.json, attach.report)
+}
+
+fn select(attach: &Attach) -> Result<(Selector, Option<Started>)> {
+    let target = &attach.target;
+    if let Some(name) = &target.comm {
+        return Ok((Selector::Comm(name.clone()), None));
+    }
+    if let Some(path) = &target.cgroup {
+        return Ok((Selector::Cgroup(path.clone()), None));
+    }
+    if target.all {
+        return Ok((Selector::WholeHost, None));
+    }
+    if let [program, arguments @ ..] = target.command.as_slice() {
+        let started = Started::new(program, arguments)?;
+        let words = target.command.iter().map(|word| word.to_string_lossy().into_owned());
+        let selector = Selector::Command { pid: started.pid(), words: words.collect() };
+        return Ok((selector, Some(started)));
+    }
+    Ok((Selector::Pids(target.pid.clone()), None))
+}
+
+/// Follows the target through one window.
+///
+/// # Errors
+/// One that says what to do.
+pub fn profile(options: Options, started: Option<Started>) -> Result<Profile> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut line = Line::new(options.duration);
+        // Before the window, so that a signal at any time ends in a report.
+        let stop = stop_signal()?;
+        let mut session = Session::attach(options, &mut line)?;
+        if let Some(started) = &started {
+            started.release()?;
+        }
+        let ended = session.follow(stop, &mut line).await;
+        line.finish();
+        let ended = ended?;
+        let profile = session.finish().await?;
+        if ended == Ended::TargetGone && started.is_none() {
+            super::say("the target has ended; the report covers its life up to there");
+        }
+        if let Some(started) = started {
+            started.end()?;
+        }
+        Ok(profile)
+    })
+}
+
+/// Resolves on SIGINT or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let handle = |kind| signal(kind).context("cannot handle signals");
+    let mut interrupt = handle(SignalKind::interrupt())?;
+    let mut terminate = handle(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Report of a window of the demo.
+pub fn print(profile: &Profile, json: bool) -> Result<()> {
+    output::print(profile, json, ReportArguments { threads: false, top: 4, full_stacks: false })
+}
+
+/// Options that differ from the defaults in target and length only.
+pub fn options(selector: Selector, duration: Duration) -> Options {
+    Options {
+        selector,
+        children: true,
+        duration: Some(duration),
+        limits: crate::kernel::Limits::default(),
+        user_stacks: true,
+        raw_tracepoints: false,
+    }
+}

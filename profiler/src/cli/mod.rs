@@ -1,0 +1,100 @@
+//! The command line.
+
+mod arguments;
+mod attach;
+mod command;
+mod demo;
+mod doctor;
+mod duration;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+
+/// Something failed: the message on stderr says what, and what to do.
+const FAILURE: u8 = 1;
+/// The command line makes no sense.
+const USAGE: u8 = 2;
+
+/// Runs dwell.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let result = match arguments.command {
+        Command::Attach(attach) => attach::run(attach),
+        Command::Demo(demo) => demo::run(demo),
+        Command::DemoRole(role) => demo::play(role),
+        Command::Doctor(doctor) => doctor::run(doctor),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version as they are, an error as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is no failure of ours.
+            let _closed = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.to_string();
+            let message = text.strip_prefix("error: ").unwrap_or(&text);
+            say(&format!("{}; see `dwell --help`", one_line(message)));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// The message without clap's usage and tips, in one line.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let relevant = lines.take_while(|line| {
+        !["Usage:", "tip:", "For more information"].iter().any(|start| line.starts_with(start))
+    });
+    relevant.collect::<Vec<_>>().join(" ")
+}
+
+/// One line on stderr, whatever the message holds.
+fn say(message: &str) {
+    use std::io::Write as _;
+    // Nothing to be done about a closed stderr.
+    let _closed = writeln!(std::io::stderr(), "dwell: {}", message.replace('\n', " "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_one_line() {
+        for line in ["dwell", "dwell nothing", "dwell attach -d", "dwell attach -p x"] {
+            let Err(error) = Arguments::try_parse_from(line.split(' ')) else {
+                panic!("{line} is accepted");
+            };
+            let text = error.to_string();
+            let message = one_line(text.strip_prefix("error: ").unwrap_or(&text));
+            assert!(!message.is_empty() && !message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Results go to stdout, whole or not at all.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Result;
+
+use crate::model::Profile;
+use crate::view::{self, TextOptions};
+
+use super::arguments::ReportArguments;
+
+/// Width where there is no terminal to ask, and the least that is made use of.
+const WIDTH: usize = 80;
+
+/// Prints a profile.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<()> {
+    let text = if json {
+        let mut text = serde_json::to_string(&view::document(profile))?;
+        text.push('\n');
+        text
+    } else {
+        view::render(profile, &text_options(report))
+    };
+    write(&text)
+}
+
+fn text_options(report: ReportArguments) -> TextOptions {
+    let terminal = io::stdout().is_terminal();
+    TextOptions {
+        width: if terminal { terminal_width().unwrap_or(WIDTH) } else { WIDTH },
+        color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        threads: report.threads,
+        top: report.top,
+        all_frames: report.full_stacks,
+    }
+}
+
+/// Writes to stdout.
+///
+/// # Errors
+/// When it cannot be written; see [`is_closed_pipe`].
+pub fn write(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return anyhow::Error::new(error);
+        }
+        anyhow::Error::new(error).context("cannot write the report to stdout")
+    })
+}
+
+/// Whether the reader of our output has gone away: it has seen enough.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn terminal_width() -> Option<usize> {
+    // SAFETY: all-zero bytes are a valid winsize.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid pointer to what this request fills in.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}

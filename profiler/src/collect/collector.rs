@@ -1,0 +1,528 @@
+//! Pairs, adds up, and closes the books.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use profiler_common::control::Loss;
+use profiler_common::object::Object;
+use profiler_common::state::State as S;
+use profiler_common::thread::{
+    Comm, FLAG_ENDED, FLAG_KERNEL_THREAD, FLAG_SEED_RUNNABLE, FLAG_SEED_RUNNING, FLAG_SEED_WAIT,
+    OpenWait, ThreadRecord,
+};
+use profiler_common::wait::{NO_SYSCALL, WaitKey, WaitStats};
+
+use super::decode::Event;
+use super::describe;
+use super::waits::{CutOff, Row, RowKey};
+use crate::model::{
+    Frame, Host, Latency, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust,
+    Wait, WaitObject, WakerCount, Window, group_name,
+};
+
+/// Names that only the running system knows.
+pub trait Names {
+    /// A user stack of a process, innermost first. Where the process is gone, the one that showed
+    /// the same stack first (`origin`) may still be known.
+    fn user_stack(&mut self, pid: u32, origin: u32, addresses: &[u64]) -> Vec<Frame>;
+    /// A kernel stack, innermost first, without the scheduler's own frames.
+    fn kernel_stack(&mut self, addresses: &[u64]) -> Vec<Frame>;
+    /// The kernel function at an address.
+    fn kernel_function(&mut self, address: u64) -> String;
+    /// The path under which a process has a file open or mapped.
+    fn file_path(&mut self, pid: u32, device: u32, inode: u64) -> Option<String>;
+    /// A system call by its number.
+    fn syscall(&mut self, number: u16) -> String;
+    /// The current name of a process that is still there.
+    fn process(&mut self, pid: u32) -> Option<String>;
+    /// Text from a target, made safe to print.
+    fn clean(&mut self, text: &[u8]) -> String;
+}
+
+/// Ended threads kept apart. Beyond, threads of the same process and name share a row: a program
+/// that creates 2,000 threads a second would otherwise fill any memory.
+const ENDED_THREADS_KEPT: usize = 20_000;
+
+/// Follows the events of a window, and makes a profile of them at its end.
+#[derive(Default)]
+pub struct Collector {
+    ended: Vec<Books>,
+    folded: HashMap<(u32, String), Books>,
+    owners: HashMap<u32, Owner>,
+    gone: HashSet<u32>,
+    leaders: HashMap<u32, String>,
+    rows: HashMap<RowKey, Row>,
+    window_start: u64,
+    undecoded: u64,
+    new_stacks: Vec<(u64, u32)>,
+}
+
+/// Whose waits carry a thread number.
+#[derive(Clone)]
+struct Owner {
+    pid: u32,
+    group: String,
+    in_kernel: bool,
+}
+
+/// The books of one thread before processes are named.
+#[derive(Clone, Debug)]
+struct Books {
+    pid: u32,
+    tid: u32,
+    comm: String,
+    wall: Nanos,
+    times: StateTimes,
+    voluntary: u64,
+    involuntary: u64,
+    folded: u64,
+    ended: bool,
+    in_kernel: bool,
+}
+
+/// What there is to be known at the end of the window.
+pub struct Outcome<'a> {
+    /// The window.
+    pub window: Window,
+    /// The machine.
+    pub host: Host,
+    /// What was asked for.
+    pub target: Target,
+    /// Books of the threads that are alive.
+    pub threads: Vec<ThreadRecord>,
+    /// Sums of the waits.
+    pub waits: Vec<(WaitKey, Box<WaitStats>)>,
+    /// Stacks.
+    pub stacks: HashMap<u64, Vec<u64>>,
+    /// The process that showed a stack first, where user space knows it.
+    pub stack_origins: HashMap<u64, u32>,
+    /// Stacks of the waits that threads were in when dwell came, by thread number.
+    pub seed_stacks: HashMap<u32, Vec<u64>>,
+    /// Sockets and files.
+    pub objects: HashMap<u64, Object>,
+    /// Threads alive that the probes had no place for: process, thread, name, creation time.
+    pub untracked: Vec<(u32, u32, String, u64)>,
+    /// What the probes had to refuse.
+    pub loss: Loss,
+    /// The rest of the trust line: costs, and what is switched off.
+    pub trust: Trust,
+    /// How to name things.
+    pub names: &'a mut dyn Names,
+}
+
+/// Waits of ended threads that have been taken over and can be deleted from the kernel's table.
+pub type TakenOver = Vec<WaitKey>;
+
+impl Collector {
+    /// For a window that begins at this instant (CLOCK_MONOTONIC).
+    pub fn new(window_start: Nanos) -> Self {
+        Self { window_start: window_start.0, ..Self::default() }
+    }
+
+    /// Takes in a record of the ring buffer.
+    pub fn on_record(&mut self, record: &[u8]) {
+        match super::decode(record) {
+            Some(Event::Exit { end_ns, thread }) => self.on_exit(end_ns, &thread),
+            Some(Event::Untracked { start_ns, end_ns, pid, tid, comm }) => {
+                let name = text(&comm);
+                self.on_untracked(pid, tid, name, start_ns, end_ns);
+            }
+            Some(Event::NewStack { id, pid }) => self.new_stacks.push((id, pid)),
+            None => self.undecoded += 1,
+        }
+    }
+
+    /// User stacks seen since the last call: key of the stack table, and process.
+    pub fn new_stacks(&mut self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut self.new_stacks)
+    }
+
+    fn on_exit(&mut self, end_ns: u64, thread: &ThreadRecord) {
+        if end_ns <= self.window_start {
+            return;
+        }
+        let mut books = self.books(thread, end_ns);
+        books.ended = true;
+        self.own(thread);
+        self.gone.insert(thread.serial);
+        self.keep_ended(books);
+    }
+
+    fn on_untracked(&mut self, pid: u32, tid: u32, comm: String, start_ns: u64, end_ns: u64) {
+        let wall = Nanos(end_ns).since(Nanos(start_ns.max(self.window_start)));
+        let mut books = untracked(pid, tid, comm, wall);
+        books.ended = true;
+        self.keep_ended(books);
+    }
+
+    fn keep_ended(&mut self, books: Books) {
+        if self.ended.len() < ENDED_THREADS_KEPT {
+            self.ended.push(books);
+            return;
+        }
+        let key = (books.pid, group_name(&books.comm));
+        match self.folded.get_mut(&key) {
+            Some(row) => row.merge(&books),
+            None => {
+                let comm = key.1.clone();
+                self.folded.insert(key, Books { tid: 0, comm, ..books });
+            }
+        }
+    }
+
+    /// Number of ended threads whose waits may still be in the kernel's table.
+    pub fn gone(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// Takes over the waits of ended threads; they are final.
+    pub fn take_over(&mut self, waits: &[(WaitKey, Box<WaitStats>)]) -> TakenOver {
+        let mut taken = TakenOver::new();
+        for (key, stats) in waits {
+            if self.gone.contains(&key.serial) {
+                self.add_wait(key, stats, 0);
+                taken.push(*key);
+            }
+        }
+        for serial in self.gone.drain() {
+            self.owners.remove(&serial);
+        }
+        taken
+    }
+
+    fn own(&mut self, thread: &ThreadRecord) {
+        let comm = text(&thread.comm);
+        if thread.pid == thread.tid {
+            self.leaders.insert(thread.pid, comm.clone());
+        }
+        let owner = Owner {
+            pid: thread.pid,
+            group: group_name(&comm),
+            in_kernel: thread.flags & FLAG_KERNEL_THREAD != 0,
+        };
+        self.owners.insert(thread.serial, owner);
+    }
+
+    /// Closed books of a thread up to `end`; the open interval is not in them.
+    fn books(&self, thread: &ThreadRecord, end_ns: u64) -> Books {
+        Books {
+            pid: thread.pid,
+            tid: thread.tid,
+            comm: text(&thread.comm),
+            wall: Nanos(end_ns).since(Nanos(thread.born_ns.max(self.window_start))),
+            times: StateTimes::from_raw(&thread.totals_ns),
+            voluntary: thread.voluntary,
+            involuntary: thread.involuntary,
+            folded: 1,
+            ended: false,
+            in_kernel: thread.flags & FLAG_KERNEL_THREAD != 0,
+        }
+    }
+
+    fn add_wait(&mut self, key: &WaitKey, stats: &WaitStats, stack: u64) {
+        let row = self.row(key, stack);
+        if let Some(row) = row {
+            row.add(key, stats);
+        }
+    }
+
+    fn row(&mut self, key: &WaitKey, stack: u64) -> Option<&mut Row> {
+        let owner = self.owners.get(&key.serial)?.clone();
+        let row = RowKey {
+            pid: owner.pid,
+            kind: key.kind,
+            detail: key.detail,
+            syscall: key.syscall,
+            object: key.object,
+            stack: if key.stack != 0 { key.stack } else { stack },
+            in_kernel: owner.in_kernel,
+        };
+        let row = self.rows.entry(row).or_default();
+        row.groups.insert(owner.group);
+        Some(row)
+    }
+
+    /// Closes the books.
+    pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
+        let end_ns = outcome.window.end.0;
+        let seed_ids = intern(&outcome.seed_stacks, &mut outcome.stacks);
+        let mut alive = Vec::new();
+        for thread in &outcome.threads {
+            if thread.flags & FLAG_ENDED != 0 {
+                self.on_exit(thread.since_ns, thread);
+                continue;
+            }
+            self.own(thread);
+            let mut books = self.books(thread, end_ns);
+            self.close_open_interval(thread, end_ns, &seed_ids, &mut books);
+            alive.push(books);
+        }
+        for (key, stats) in &outcome.waits {
+            let seed = if stats.clipped > 0 { seed_ids.get(&key.serial) } else { None };
+            self.add_wait(key, stats, seed.copied().unwrap_or(0));
+        }
+        for (pid, tid, comm, start_ns) in std::mem::take(&mut outcome.untracked) {
+            let wall = outcome.window.end.since(Nanos(start_ns.max(self.window_start)));
+            alive.push(untracked(pid, tid, comm, wall));
+        }
+        let threads = self.threads(alive, outcome.names);
+        let mut waits = self.waits(&mut outcome);
+        waits.extend(unrecorded(&threads, &waits));
+        let trust = self.trust(&outcome, &threads, &waits);
+        let Outcome { window, host, target, .. } = outcome;
+        Profile { window, host, target, trust, threads, waits }
+    }
+
+    /// The time since the last event of a thread belongs to the state it is in.
+    fn close_open_interval(
+        &mut self,
+        thread: &ThreadRecord,
+        end_ns: u64,
+        seed_ids: &HashMap<u32, u64>,
+        books: &mut Books,
+    ) {
+        let since = thread.since_ns.max(self.window_start);
+        let length = Nanos(end_ns).since(Nanos(since));
+        let (state, open) = open_state(thread);
+        books.times.add(state, length);
+        if !state.is_wait() || length == Nanos(0) {
+            return;
+        }
+        let is_seed = thread.state == S::Unsettled as u8;
+        let stack = if is_seed { seed_ids.get(&thread.serial).copied() } else { None };
+        let key = WaitKey { serial: thread.serial, ..open.key };
+        if let Some(row) = self.row(&key, stack.unwrap_or(0)) {
+            row.add_cut_off(thread.serial, CutOff { length, peer_port: open.peer_port });
+        }
+    }
+
+    fn process_name(&self, pid: u32, own: &str, names: &mut dyn Names) -> String {
+        match self.leaders.get(&pid) {
+            Some(name) => name.clone(),
+            None => names.process(pid).unwrap_or_else(|| own.to_owned()),
+        }
+    }
+
+    fn threads(&mut self, alive: Vec<Books>, names: &mut dyn Names) -> Vec<ThreadBooks> {
+        let folded = std::mem::take(&mut self.folded).into_values();
+        let ended = std::mem::take(&mut self.ended);
+        let mut threads: Vec<ThreadBooks> = alive
+            .into_iter()
+            .chain(ended)
+            .chain(folded)
+            .map(|books| {
+                let process = self.process_name(books.pid, &books.comm, names);
+                books.named(process, names)
+            })
+            .collect();
+        threads.sort_by_key(|thread| (thread.pid, thread.tid));
+        threads
+    }
+
+    fn waits(&mut self, outcome: &mut Outcome<'_>) -> Vec<Wait> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut waits: Vec<Wait> =
+            rows.into_iter().filter_map(|(key, row)| self.wait(&key, row, outcome)).collect();
+        waits.sort_by(|a, b| {
+            (b.total, a.pid, a.kind, &a.object).cmp(&(a.total, b.pid, b.kind, &b.object))
+        });
+        waits
+    }
+
+    fn wait(&self, key: &RowKey, row: Row, outcome: &mut Outcome<'_>) -> Option<Wait> {
+        let kind = State::from_raw(key.kind).filter(|kind| kind.is_wait())?;
+        let names = &mut *outcome.names;
+        let object = describe::object(key, &row, outcome.objects.get(&key.object), names);
+        let wakers = row
+            .sorted_wakers()
+            .into_iter()
+            .map(|(waker, count)| WakerCount {
+                comm: names.clean(trimmed(&waker.comm)),
+                tid: Tid(waker.tid),
+                pid: Pid(waker.pid),
+                cause: describe::cause(kind, &object, waker.cause),
+                count,
+            })
+            .collect();
+        let stack = match outcome.stacks.get(&key.stack) {
+            Some(frames) if is_kernel_stack(frames) => names.kernel_stack(frames),
+            Some(frames) => {
+                let origin = outcome.stack_origins.get(&key.stack).copied();
+                names.user_stack(key.pid, origin.unwrap_or(key.pid), frames)
+            }
+            None => Vec::new(),
+        };
+        let first_group = row.groups.first().cloned().unwrap_or_default();
+        let comm = self.process_name(key.pid, &first_group, names);
+        Some(Wait {
+            pid: Pid(key.pid),
+            comm: names.clean(comm.as_bytes()),
+            thread_groups: row.groups.iter().map(|group| names.clean(group.as_bytes())).collect(),
+            kind,
+            syscall: (key.syscall != NO_SYSCALL).then(|| names.syscall(key.syscall)),
+            object,
+            count: row.count,
+            clipped: row.clipped,
+            total: row.total,
+            latency: row.latency,
+            threads: row.threads.len() as u64,
+            wakers,
+            other_wakers: row.other_wakers,
+            stack,
+            in_kernel_thread: key.in_kernel,
+        })
+    }
+
+    fn trust(&self, outcome: &Outcome<'_>, threads: &[ThreadBooks], waits: &[Wait]) -> Trust {
+        let loss = &outcome.loss;
+        let wall: Nanos = threads.iter().map(|thread| thread.wall).sum();
+        let attributed: Nanos = threads.iter().map(|thread| thread.times.attributed()).sum();
+        let unattributed = threads.iter().map(|thread| thread.times.of(State::Unattributed)).sum();
+        Trust {
+            lost_events: loss.events + self.undecoded,
+            lost_stacks: loss.stacks,
+            lost_keys: loss.threads + loss.processes + loss.waits + loss.objects,
+            lost_waits: loss.waits,
+            lost_threads: loss.threads,
+            lost_processes: loss.processes,
+            lost_objects: loss.objects,
+            failed_stacks: loss.stack_failures,
+            failed_reads: loss.reads,
+            missed_switches: loss.anomalies,
+            clipped_waits: waits.iter().map(|wait| wait.clipped).sum(),
+            unattributed_ns: unattributed,
+            coverage: if wall == Nanos(0) { 1.0 } else { attributed.share_of(wall) },
+            ..outcome.trust.clone()
+        }
+    }
+}
+
+impl Books {
+    fn merge(&mut self, other: &Books) {
+        self.wall += other.wall;
+        self.times.merge(&other.times);
+        self.voluntary += other.voluntary;
+        self.involuntary += other.involuntary;
+        self.folded += other.folded;
+    }
+
+    fn named(self, process: String, names: &mut dyn Names) -> ThreadBooks {
+        ThreadBooks {
+            pid: Pid(self.pid),
+            tid: Tid(self.tid),
+            comm: names.clean(self.comm.as_bytes()),
+            process: names.clean(process.as_bytes()),
+            wall: self.wall,
+            times: self.times,
+            voluntary: self.voluntary,
+            involuntary: self.involuntary,
+            folded: self.folded,
+            ended: self.ended,
+            in_kernel: self.in_kernel,
+        }
+    }
+}
+
+/// A thread of which nothing but the lifetime is known.
+fn untracked(pid: u32, tid: u32, comm: String, wall: Nanos) -> Books {
+    let mut times = StateTimes::default();
+    times.add(State::Unattributed, wall);
+    Books {
+        pid,
+        tid,
+        comm,
+        wall,
+        times,
+        voluntary: 0,
+        involuntary: 0,
+        folded: 1,
+        ended: false,
+        in_kernel: false,
+    }
+}
+
+/// What threads have waited beyond the waits that are known, by process and kind: a row of its
+/// own each, so that nothing is silently dropped.
+fn unrecorded(threads: &[ThreadBooks], waits: &[Wait]) -> Vec<Wait> {
+    let mut rest: BTreeMap<(Pid, State), (Nanos, &ThreadBooks)> = BTreeMap::new();
+    for thread in threads {
+        for (kind, time) in thread.times.waits() {
+            rest.entry((thread.pid, kind)).or_insert((Nanos(0), thread)).0 += time;
+        }
+    }
+    for wait in waits {
+        if let Some((left, _)) = rest.get_mut(&(wait.pid, wait.kind)) {
+            *left = *left - wait.total;
+        }
+    }
+    rest.into_iter()
+        .filter(|(_, (left, _))| *left > Nanos(0))
+        .map(|((pid, kind), (total, thread))| Wait {
+            pid,
+            comm: thread.process.clone(),
+            thread_groups: Vec::new(),
+            kind,
+            syscall: None,
+            object: WaitObject::Unrecorded,
+            count: 0,
+            clipped: 0,
+            total,
+            latency: Latency::default(),
+            threads: 0,
+            wakers: Vec::new(),
+            other_wakers: 0,
+            stack: Vec::new(),
+            in_kernel_thread: thread.in_kernel,
+        })
+        .collect()
+}
+
+/// The state that a thread is in at the end, and the wait if it is one.
+fn open_state(thread: &ThreadRecord) -> (State, OpenWait) {
+    if thread.state != S::Unsettled as u8 {
+        let state = State::from_raw(thread.state).unwrap_or(State::Unattributed);
+        return (state, thread.open);
+    }
+    let state = if thread.flags & FLAG_SEED_RUNNING != 0 {
+        State::Running
+    } else if thread.flags & FLAG_SEED_RUNNABLE != 0 {
+        State::Runnable
+    } else if thread.flags & FLAG_SEED_WAIT != 0 {
+        State::from_raw(thread.seed.key.kind).unwrap_or(State::Unattributed)
+    } else {
+        State::Unattributed
+    };
+    (state, thread.seed)
+}
+
+/// Adds the stacks that user space walked to the others, under ids of their own.
+fn intern(
+    seeds: &HashMap<u32, Vec<u64>>,
+    stacks: &mut HashMap<u64, Vec<u64>>,
+) -> HashMap<u32, u64> {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    seeds
+        .iter()
+        .map(|(serial, frames)| {
+            let mut hasher = DefaultHasher::new();
+            frames.hash(&mut hasher);
+            // The kernel's ids are odd.
+            let id = (hasher.finish() & !1).max(2);
+            stacks.entry(id).or_insert_with(|| frames.clone());
+            (*serial, id)
+        })
+        .collect()
+}
+
+/// Kernel addresses lie in the upper half of the address space.
+fn is_kernel_stack(frames: &[u64]) -> bool {
+    frames.first().is_some_and(|address| address >> 63 == 1)
+}
+
+fn trimmed(comm: &Comm) -> &[u8] {
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    &comm[..end]
+}
+
+fn text(comm: &Comm) -> String {
+    String::from_utf8_lossy(trimmed(comm)).into_owned()
+}

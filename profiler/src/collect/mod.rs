@@ -1,0 +1,9 @@
+//! From what the probes hand over to a [`crate::model::Profile`]: decoding, pairing, adding up.
+
+mod collector;
+mod decode;
+mod describe;
+mod waits;
+
+pub use collector::{Collector, Names, Outcome};
+use decode::{Event, decode};

@@ -1,0 +1,206 @@
+//! What this kernel and these privileges allow, feature by feature, and the fix for what is missing.
+
+use std::fs;
+
+use profiler_common::control::Policy;
+use serde::Serialize;
+
+use crate::kernel::{
+    Limits, Probes, Setup, kernel_layout, missing_capabilities, missing_features, sched_text,
+};
+use crate::target::find_cgroup;
+
+/// How a feature stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Works.
+    Works,
+    /// Missing; dwell works without it, and says what it leaves out.
+    Limited,
+    /// Missing; dwell cannot attach without it.
+    Missing,
+}
+
+/// A feature and how it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// The feature.
+    pub feature: &'static str,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was found.
+    pub finding: String,
+    /// What to do about it, where something is missing.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    fn works(feature: &'static str, finding: impl Into<String>) -> Self {
+        Self { feature, verdict: Verdict::Works, finding: finding.into(), fix: None }
+    }
+
+    fn limited(feature: &'static str, finding: impl Into<String>, fix: &str) -> Self {
+        let fix = Some(fix.to_owned());
+        Self { feature, verdict: Verdict::Limited, finding: finding.into(), fix }
+    }
+
+    fn missing(feature: &'static str, finding: impl Into<String>, fix: &str) -> Self {
+        let fix = Some(fix.to_owned());
+        Self { feature, verdict: Verdict::Missing, finding: finding.into(), fix }
+    }
+}
+
+/// Looks at everything.
+pub fn examine() -> Vec<Check> {
+    let mut checks = vec![kernel(), privileges(), btf(), fields()];
+    checks.extend(probes());
+    checks.extend([addresses(), stack_depth(), cgroups()]);
+    checks
+}
+
+fn kernel() -> Check {
+    let release = read("/proc/sys/kernel/osrelease");
+    let machine = std::env::consts::ARCH;
+    if machine == "x86_64" {
+        Check::works("kernel", format!("Linux {release} on {machine}"))
+    } else {
+        Check::missing(
+            "kernel",
+            format!("Linux {release} on {machine}"),
+            "the probes read the saved registers of x86-64; use such a machine",
+        )
+    }
+}
+
+fn privileges() -> Check {
+    let missing = missing_capabilities();
+    if missing.is_empty() {
+        return Check::works("privileges", "all capabilities that dwell needs");
+    }
+    let list: Vec<String> =
+        missing.iter().map(|needed| format!("{} ({})", needed.name, needed.purpose)).collect();
+    let names: Vec<String> = missing.iter().map(|needed| needed.name.to_lowercase()).collect();
+    Check::missing(
+        "privileges",
+        format!("missing {}", list.join(", ")),
+        &format!(
+            "run it as root: sudo dwell …; or: sudo setcap {}=ep \"$(command -v dwell)\"",
+            names.join(",")
+        ),
+    )
+}
+
+fn btf() -> Check {
+    match kernel_layout() {
+        Ok(layout) if layout.switch_has_state != 0 => {
+            Check::works("type information", "structures of this kernel are known")
+        }
+        Ok(_) => Check::works(
+            "type information",
+            "structures of this kernel are known; sched_switch without state (before Linux 5.18)",
+        ),
+        Err(error) => Check::missing(
+            "type information",
+            error.to_string(),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ),
+    }
+}
+
+fn fields() -> Check {
+    match missing_features() {
+        Ok(missing) if missing.is_empty() => Check::works("details", "all that dwell can show"),
+        Ok(missing) => Check::limited(
+            "details",
+            format!("this kernel's structures do not show {}", missing.join(", ")),
+            "nothing: reports leave it out",
+        ),
+        Err(_) => Check::limited("details", "unknown without type information", "see above"),
+    }
+}
+
+/// Loads the probes as `attach` would, with tables of a useless size, and lets go of them.
+fn probes() -> Vec<Check> {
+    let setup = Setup {
+        policy: Policy { user_stacks: 1, ..Policy::default() },
+        limits: Limits { threads: 1, waits: 1, stacks: 1, ring_bytes: 4096 },
+        raw_tracepoints: false,
+    };
+    let probes = match Probes::load(&setup) {
+        Ok(probes) => probes,
+        Err(error) => {
+            return vec![Check::missing(
+                "probes",
+                error.to_string(),
+                "if everything above works, report this line with the kernel version",
+            )];
+        }
+    };
+    let untyped: Vec<&str> =
+        probes.attached().iter().filter(|hook| !hook.typed).map(|hook| hook.tracepoint).collect();
+    let attached = probes.attached().len();
+    let mut checks = vec![if untyped.is_empty() {
+        Check::works("probes", format!("{attached} tracepoints, attached by type (tp_btf)"))
+    } else {
+        let list = untyped.join(", ");
+        Check::works("probes", format!("{attached} tracepoints; by number (raw_tp): {list}"))
+    }];
+    if !probes.switched_off().is_empty() {
+        checks.push(Check::limited(
+            "optional probes",
+            format!("this kernel has no hook for {}", probes.switched_off().join(", ")),
+            "a newer kernel has them; reports leave it out",
+        ));
+    }
+    checks.push(if probes.cost_is_known() {
+        Check::works("probe cost", "counted by the kernel (BPF_ENABLE_STATS)")
+    } else {
+        Check::limited(
+            "probe cost",
+            "the kernel refuses to count the time of the probes",
+            "give dwell CAP_SYS_ADMIN, or set sysctl kernel.bpf_stats_enabled=1",
+        )
+    });
+    checks
+}
+
+fn addresses() -> Check {
+    if sched_text() == (0, 0) {
+        return Check::limited(
+            "kernel functions",
+            "the kernel hides its addresses: waits inside it have no names",
+            "sudo sysctl kernel.kptr_restrict=1, with CAP_SYSLOG",
+        );
+    }
+    Check::works("kernel functions", "named by /proc/kallsyms")
+}
+
+fn stack_depth() -> Check {
+    let depth = read("/proc/sys/kernel/perf_event_max_stack");
+    match depth.parse::<u32>() {
+        Ok(depth) if depth >= 127 => {
+            Check::works("user stacks", "up to 127 frames, by frame pointers")
+        }
+        _ => Check::limited(
+            "user stacks",
+            format!("limited to {depth} frames"),
+            "sudo sysctl kernel.perf_event_max_stack=127",
+        ),
+    }
+}
+
+fn cgroups() -> Check {
+    match find_cgroup(std::path::Path::new("/")) {
+        Ok(_) => Check::works("cgroups", "a v2 hierarchy is mounted"),
+        Err(error) => Check::limited(
+            "cgroups",
+            error.to_string(),
+            "needed for --cgroup only: mount -t cgroup2 none /mnt",
+        ),
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,339 @@
+//! Loads the probes, attaches them, and steers them.
+
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+
+use aya::maps::{Array, HashMap as BpfHashMap, MapData};
+use aya::programs::{BtfTracePoint, Iter, Program, RawTracePoint};
+use aya::{Btf, Ebpf, EbpfLoader};
+use profiler_common::control::{Control, Policy, SEED_ADOPT, SEED_SETTLE};
+use profiler_common::kernel::KernelLayout;
+
+use super::tables::Tables;
+use super::{KernelError, missing_capabilities, sched_text};
+
+/// The committed object, see `bpf/MANIFEST`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/dwell.bpf.o");
+
+/// A hook of the kernel and the programs that can sit on it.
+struct Hook {
+    tracepoint: &'static str,
+    program: &'static str,
+    raw_twin: &'static str,
+    /// What is lost where the kernel has no such hook; `None`: nothing works without it.
+    optional: Option<&'static str>,
+}
+
+const fn needed(tracepoint: &'static str, program: &'static str, raw_twin: &'static str) -> Hook {
+    Hook { tracepoint, program, raw_twin, optional: None }
+}
+
+/// The lifetimes come before the switches: a thread born while the probes are being attached is
+/// then followed before its first switch.
+const HOOKS: [Hook; 10] = [
+    needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
+    needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
+    needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
+    needed("sched_wakeup_new", "dwell_new", "dwell_new_raw"),
+    needed("sched_wakeup", "dwell_wakeup", "dwell_wakeup_raw"),
+    needed("sched_waking", "dwell_waking", "dwell_waking_raw"),
+    needed("sched_switch", "dwell_switch", "dwell_switch_raw"),
+    Hook {
+        tracepoint: "inet_sock_set_state",
+        program: "dwell_sockstate",
+        raw_twin: "dwell_sockstate_raw",
+        optional: Some("roles of sockets that begin to listen later"),
+    },
+    Hook {
+        tracepoint: "mm_filemap_fault",
+        program: "dwell_fault",
+        raw_twin: "dwell_fault_raw",
+        optional: Some("the file behind a page fault"),
+    },
+    Hook {
+        tracepoint: "cgroup_attach_task",
+        program: "dwell_cgroup",
+        raw_twin: "dwell_cgroup_raw",
+        optional: Some("processes moved into a cgroup later"),
+    },
+];
+
+/// Bounds of the tables in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Threads followed at the same time.
+    pub threads: u32,
+    /// Different waits, dead threads excepted once they have been taken over.
+    pub waits: u32,
+    /// Different stacks.
+    pub stacks: u32,
+    /// Bytes of the ring buffer: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { threads: 65_536, waits: 65_536, stacks: 16_384, ring_bytes: 4 << 20 }
+    }
+}
+
+/// What the probes are loaded with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Whom to follow.
+    pub policy: Policy,
+    /// How much to keep.
+    pub limits: Limits,
+    /// Use the `raw_tp` twins even where `tp_btf` is to be had.
+    pub raw_tracepoints: bool,
+}
+
+/// The probes in the kernel. They are gone when this is dropped, or when the process ends in any
+/// way: nothing is pinned.
+pub struct Probes {
+    ebpf: Ebpf,
+    control: Array<MapData, PlainControl>,
+    requested: BpfHashMap<MapData, u32, u32>,
+    listeners: BpfHashMap<MapData, u64, u32>,
+    stats: Option<OwnedFd>,
+    off: Vec<&'static str>,
+    attached: Vec<Attached>,
+}
+
+/// A hook that a probe sits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The tracepoint.
+    pub tracepoint: &'static str,
+    /// By BTF; else as a plain raw tracepoint.
+    pub typed: bool,
+}
+
+/// [`Control`] as aya may copy it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PlainControl(Control);
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PlainPolicy(Policy);
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PlainLayout(KernelLayout);
+
+// SAFETY: `#[repr(C)]`, integers only, no padding, any bytes valid.
+unsafe impl aya::Pod for PlainControl {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PlainPolicy {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PlainLayout {}
+
+impl Probes {
+    /// Loads the probes and attaches them. They follow nobody yet.
+    ///
+    /// # Errors
+    /// Where privileges, BTF or a hook that everything depends on are missing.
+    pub fn load(setup: &Setup) -> Result<Self, KernelError> {
+        let missing = missing_capabilities();
+        if missing.iter().any(|capability| matches!(capability.name, "CAP_BPF" | "CAP_PERFMON")) {
+            return Err(KernelError::NotPermitted(missing));
+        }
+        let layout = PlainLayout(super::kernel_layout()?);
+        let policy = PlainPolicy(with_sched_text(setup.policy));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("LAYOUT", &layout, true)
+            .override_global("POLICY", &policy, true)
+            .map_max_entries("dwell_threads", setup.limits.threads)
+            .map_max_entries("dwell_waits", setup.limits.waits)
+            .map_max_entries("dwell_stacks", setup.limits.stacks)
+            .map_max_entries("dwell_events", setup.limits.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| KernelError::refused("dwell's tables", &error))?;
+        let mut control = Array::try_from(take(&mut ebpf, "dwell_control")?)
+            .map_err(|error| KernelError::refused("dwell_control", &error))?;
+        let requested = BpfHashMap::try_from(take(&mut ebpf, "dwell_request")?)
+            .map_err(|error| KernelError::refused("dwell_request", &error))?;
+        let listeners = BpfHashMap::try_from(take(&mut ebpf, "dwell_listen")?)
+            .map_err(|error| KernelError::refused("dwell_listen", &error))?;
+        control
+            .set(0, PlainControl(CLOSED), 0)
+            .map_err(|error| KernelError::refused("dwell_control", &error))?;
+        // Counting the probes' own time is worth its ~30 ns a run; without it, the cost is unknown.
+        let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+        let mut probes = Self {
+            ebpf,
+            control,
+            requested,
+            listeners,
+            stats,
+            off: Vec::new(),
+            attached: Vec::new(),
+        };
+        probes.attach(setup)?;
+        Ok(probes)
+    }
+
+    /// Features that this kernel has no hook for.
+    pub fn switched_off(&self) -> &[&'static str] {
+        &self.off
+    }
+
+    /// The hooks that the probes sit on.
+    pub fn attached(&self) -> &[Attached] {
+        &self.attached
+    }
+
+    /// Whether the kernel counts the time that the probes use.
+    pub fn cost_is_known(&self) -> bool {
+        self.stats.is_some()
+    }
+
+    /// The tables that the probes fill.
+    ///
+    /// # Errors
+    /// When one of them cannot be opened.
+    pub fn tables(&mut self) -> Result<Tables, KernelError> {
+        Tables::open(&mut self.ebpf, self.stats.is_some())
+    }
+
+    fn attach(&mut self, setup: &Setup) -> Result<(), KernelError> {
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
+            path: "/sys/kernel/btf/vmlinux",
+            source: Box::new(error),
+        })?;
+        for hook in &HOOKS {
+            if hook.tracepoint == "cgroup_attach_task" && setup.policy.cgroup_id == 0 {
+                continue;
+            }
+            let typed = !setup.raw_tracepoints && attach_typed(&mut self.ebpf, hook, &btf).is_ok();
+            let outcome = if typed { Ok(()) } else { attach_raw(&mut self.ebpf, hook) };
+            match (outcome, hook.optional) {
+                (Ok(()), _) => {
+                    self.attached.push(Attached { tracepoint: hook.tracepoint, typed });
+                }
+                (Err(_), Some(feature)) => self.off.push(feature),
+                (Err(error), None) => return Err(error),
+            }
+        }
+        let seed: &mut Iter = program(&mut self.ebpf, "dwell_seed")?;
+        seed.load("task", &btf).map_err(|error| KernelError::refused("dwell_seed", &error))
+    }
+
+    /// Asks to follow a process, by its id in dwell's PID namespace. Takes effect with the next
+    /// [`Self::adopt`].
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn request(&mut self, pid: u32) -> Result<(), KernelError> {
+        self.requested
+            .insert(pid, 1, 0)
+            .map_err(|error| KernelError::refused(format!("process {pid}"), &error))
+    }
+
+    /// Tells the probes of a listening TCP port: network namespace (inode number) and port.
+    pub fn add_listener(&mut self, namespace: u32, port: u16) {
+        // A full table costs the role of the socket, no more: it then reads "unknown".
+        let _full = self.listeners.insert(u64::from(namespace) << 16 | u64::from(port), 1, 0);
+    }
+
+    /// Opens the books of every thread of the processes asked for.
+    ///
+    /// # Errors
+    /// When the task iterator cannot be run.
+    pub fn adopt(&mut self) -> Result<(), KernelError> {
+        self.iterate(SEED_ADOPT)
+    }
+
+    /// Describes what the threads are doing that have had no event since [`Self::adopt`].
+    ///
+    /// # Errors
+    /// When the task iterator cannot be run.
+    pub fn settle(&mut self) -> Result<(), KernelError> {
+        self.iterate(SEED_SETTLE)
+    }
+
+    fn iterate(&mut self, pass: u32) -> Result<(), KernelError> {
+        self.steer(|control| control.seed_pass = pass)?;
+        let refused = |error: &dyn std::error::Error| KernelError::refused("dwell_seed", error);
+        let seed: &mut Iter = program(&mut self.ebpf, "dwell_seed")?;
+        let link = seed.attach().map_err(|error| refused(&error))?;
+        let link = seed.take_link(link).map_err(|error| refused(&error))?;
+        let mut file = link.into_file().map_err(|error| refused(&error))?;
+        // The programs run inside read(2); they print nothing.
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).map_err(|error| refused(&error))?;
+        Ok(())
+    }
+
+    /// Begins the window at this instant (CLOCK_MONOTONIC, nanoseconds).
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn open_window(&mut self, at_ns: u64) -> Result<(), KernelError> {
+        self.steer(|control| control.start_ns = at_ns)
+    }
+
+    /// Ends the window at this instant: what comes later leaves the books as they are.
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn close_window(&mut self, at_ns: u64) -> Result<(), KernelError> {
+        self.steer(|control| control.stop_ns = at_ns)
+    }
+
+    /// Changes the control words, which only this side writes.
+    fn steer(&mut self, change: impl FnOnce(&mut Control)) -> Result<(), KernelError> {
+        let refused = |error: &dyn std::error::Error| KernelError::refused("dwell_control", error);
+        let mut control = self.control.get(&0, 0).map_err(|error| refused(&error))?.0;
+        change(&mut control);
+        self.control.set(0, PlainControl(control), 0).map_err(|error| refused(&error))
+    }
+}
+
+/// Nothing counts before the window is opened.
+const CLOSED: Control =
+    Control { start_ns: u64::MAX, stop_ns: u64::MAX, seed_pass: SEED_ADOPT, reserved: 0 };
+
+fn with_sched_text(policy: Policy) -> Policy {
+    let (sched_text_start, sched_text_end) = sched_text();
+    Policy { sched_text_start, sched_text_end, ..policy }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| KernelError::Refused {
+        what: format!("the map {name}"),
+        reason: "it is not in the committed object".to_owned(),
+    })
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| KernelError::Refused {
+        what: format!("the program {name}"),
+        reason: "it is not in the committed object".to_owned(),
+    })?;
+    program.try_into().map_err(|error| KernelError::refused(name, &error))
+}
+
+fn attach_typed(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<(), KernelError> {
+    let refused = |error: &dyn std::error::Error| {
+        KernelError::refused(format!("tp_btf/{}", hook.tracepoint), error)
+    };
+    let program: &mut BtfTracePoint = program(ebpf, hook.program)?;
+    program.load(hook.tracepoint, btf).map_err(|error| refused(&error))?;
+    program.attach().map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+fn attach_raw(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), KernelError> {
+    let refused = |error: &dyn std::error::Error| {
+        KernelError::refused(format!("raw_tp/{}", hook.tracepoint), error)
+    };
+    let program: &mut RawTracePoint = program(ebpf, hook.raw_twin)?;
+    program.load().map_err(|error| refused(&error))?;
+    program.attach(hook.tracepoint).map_err(|error| refused(&error))?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Reads what the probes have added up.
+
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::Program;
+use profiler_common::control::Loss;
+use profiler_common::object::Object;
+use profiler_common::thread::ThreadRecord;
+use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
+
+use super::KernelError;
+use super::batch::{self, Plain};
+
+// SAFETY: `#[repr(C)]` without padding, integers only: any bytes are valid.
+unsafe impl Plain for WaitKey {}
+// SAFETY: as above.
+unsafe impl Plain for WaitStats {}
+// SAFETY: as above.
+unsafe impl Plain for ThreadRecord {}
+// SAFETY: as above.
+unsafe impl Plain for StackFrames {}
+// SAFETY: as above.
+unsafe impl Plain for Object {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+
+/// CPU time that the probes have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCost {
+    /// Nanoseconds inside the programs.
+    pub ns: u64,
+    /// Times one of them ran.
+    pub runs: u64,
+}
+
+/// The tables that the probes fill.
+pub struct Tables {
+    events: RingBuf<MapData>,
+    loss: PerCpuArray<MapData, PlainLoss>,
+    threads: MapData,
+    processes: MapData,
+    waits: MapData,
+    stacks: MapData,
+    objects: MapData,
+    programs: Vec<OwnedFd>,
+    cost_known: bool,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PlainLoss(Loss);
+
+// SAFETY: `#[repr(C)]`, integers only, no padding, any bytes valid.
+unsafe impl aya::Pod for PlainLoss {}
+
+impl Tables {
+    pub(super) fn open(ebpf: &mut Ebpf, cost_known: bool) -> Result<Self, KernelError> {
+        let programs = ebpf.programs().filter_map(|(_, program)| loaded(program)).collect();
+        let events = RingBuf::try_from(take(ebpf, "dwell_events")?)
+            .map_err(|error| KernelError::refused("dwell_events", &error))?;
+        let loss = PerCpuArray::try_from(take(ebpf, "dwell_loss")?)
+            .map_err(|error| KernelError::refused("dwell_loss", &error))?;
+        Ok(Self {
+            events,
+            loss,
+            threads: hash::<u64, ThreadRecord>(ebpf, "dwell_threads")?,
+            processes: hash::<u32, u32>(ebpf, "dwell_procs")?,
+            waits: hash::<WaitKey, WaitStats>(ebpf, "dwell_waits")?,
+            stacks: hash::<u64, StackFrames>(ebpf, "dwell_stacks")?,
+            objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
+            programs,
+            cost_known,
+        })
+    }
+
+    /// Hands every record that waits in the ring buffer to `each`.
+    pub fn drain_events(&mut self, mut each: impl FnMut(&[u8])) {
+        while let Some(item) = self.events.next() {
+            each(&item);
+        }
+    }
+
+    /// Hands the books of every followed thread to `each`, with the key of their entry.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the table; likewise below.
+    pub fn for_each_thread(&self, each: impl FnMut(u64, &ThreadRecord)) -> Result<(), KernelError> {
+        for_each(&self.threads, "dwell_threads", each)
+    }
+
+    /// Hands the sums of every wait to `each`.
+    pub fn for_each_wait(&self, each: impl FnMut(WaitKey, &WaitStats)) -> Result<(), KernelError> {
+        for_each(&self.waits, "dwell_waits", each)
+    }
+
+    /// Hands every stack to `each`.
+    pub fn for_each_stack(&self, each: impl FnMut(u64, &StackFrames)) -> Result<(), KernelError> {
+        for_each(&self.stacks, "dwell_stacks", each)
+    }
+
+    /// Hands every object to `each`.
+    pub fn for_each_object(&self, each: impl FnMut(u64, &Object)) -> Result<(), KernelError> {
+        for_each(&self.objects, "dwell_objects", each)
+    }
+
+    /// Whether a process is left that the probes follow (initial namespace; not for a whole host).
+    pub fn any_process(&self) -> Result<bool, KernelError> {
+        let mut any = false;
+        for_each(&self.processes, "dwell_procs", |_: u32, _: &u32| any = true)?;
+        Ok(any)
+    }
+
+    /// One stack.
+    pub fn stack(&self, id: u64) -> Option<StackFrames> {
+        batch::lookup(self.stacks.fd().as_fd(), &id)
+    }
+
+    /// Removes the wait of a thread that has ended; nobody writes it any more.
+    pub fn forget_wait(&mut self, key: &WaitKey) {
+        batch::delete(self.waits.fd().as_fd(), key);
+    }
+
+    /// What the probes had to refuse so far, over all CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the table.
+    pub fn loss(&self) -> Result<Loss, KernelError> {
+        let per_cpu =
+            self.loss.get(&0, 0).map_err(|error| KernelError::refused("dwell_loss", &error))?;
+        Ok(per_cpu.iter().map(|PlainLoss(loss)| *loss).fold(Loss::default(), add))
+    }
+
+    /// CPU time of the probes; `None` where the kernel would not count it.
+    pub fn cost(&self) -> Option<ProbeCost> {
+        if !self.cost_known {
+            return None;
+        }
+        let mut cost = ProbeCost::default();
+        for program in &self.programs {
+            let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+            let text = fs::read_to_string(path).ok()?;
+            cost.ns += field(&text, "run_time_ns:")?;
+            cost.runs += field(&text, "run_cnt:")?;
+        }
+        Some(cost)
+    }
+
+    /// Memory of all of the tables in the kernel, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        [&self.threads, &self.processes, &self.waits, &self.stacks, &self.objects]
+            .into_iter()
+            .filter_map(|map| {
+                let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+                field(&fs::read_to_string(path).ok()?, "memlock:")
+            })
+            .sum()
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+fn loaded(program: &Program) -> Option<OwnedFd> {
+    program.fd().ok()?.as_fd().try_clone_to_owned().ok()
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| KernelError::Refused {
+        what: format!("the map {name}"),
+        reason: "it is not in the committed object".to_owned(),
+    })
+}
+
+/// A hash table, its key and value sizes checked against the types it is read as.
+fn hash<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    let Map::HashMap(map) = take(ebpf, name)? else {
+        return Err(KernelError::Refused {
+            what: format!("the map {name}"),
+            reason: "it is not a hash table".to_owned(),
+        });
+    };
+    let info = map.info().map_err(|error| KernelError::refused(name, &error))?;
+    if info.key_size() as usize != size_of::<K>() || info.value_size() as usize != size_of::<V>() {
+        return Err(KernelError::Refused {
+            what: format!("the map {name}"),
+            reason: "its entries have another size than expected".to_owned(),
+        });
+    }
+    Ok(map)
+}
+
+fn for_each<K: Plain, V: Plain>(
+    map: &MapData,
+    name: &'static str,
+    each: impl FnMut(K, &V),
+) -> Result<(), KernelError> {
+    batch::for_each(map.fd().as_fd(), each).map_err(|error| KernelError::refused(name, &error))
+}
+
+fn add(a: Loss, b: Loss) -> Loss {
+    let mut wait_ns = a.wait_ns;
+    for (sum, more) in wait_ns.iter_mut().zip(b.wait_ns) {
+        *sum += more;
+    }
+    Loss {
+        threads: a.threads + b.threads,
+        processes: a.processes + b.processes,
+        waits: a.waits + b.waits,
+        wait_ns,
+        stacks: a.stacks + b.stacks,
+        stack_failures: a.stack_failures + b.stack_failures,
+        objects: a.objects + b.objects,
+        events: a.events + b.events,
+        reads: a.reads + b.reads,
+        anomalies: a.anomalies + b.anomalies,
+    }
+}

@@ -1,0 +1,37 @@
+//! What dwell knows about one window of one target: the only thing that analysis and views see.
+
+mod group;
+mod histogram;
+mod ids;
+mod profile;
+mod wait;
+
+pub use group::group_name;
+pub use histogram::Latency;
+pub use ids::{Nanos, Pid, Tid};
+pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
+pub use wait::{Cause, Direction, Frame, Role, Wait, WaitObject, WakerCount, endpoint};
+
+pub use profiler_common::state::State;
+
+/// Word by which a state is named, in text and in JSON.
+pub const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Unsettled | State::Unattributed => "unattributed",
+        State::Running => "running",
+        State::Runnable => "runnable",
+        State::Futex => "futex",
+        State::Socket => "socket",
+        State::Poll => "poll",
+        State::Sleep => "sleep",
+        State::Disk => "disk",
+        State::PageFault => "page_fault",
+        State::Pipe => "pipe",
+        State::FileLock => "file_lock",
+        State::Child => "child",
+        State::IoUring => "io_uring",
+        State::Kernel => "kernel",
+        State::Stopped => "stopped",
+        State::Other => "other",
+    }
+}

@@ -1,0 +1,183 @@
+//! The whole of what was measured.
+
+use serde::Serialize;
+
+use super::{Nanos, Pid, State, Tid, Wait};
+
+/// Everything known about one window.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// When.
+    pub window: Window,
+    /// Where.
+    pub host: Host,
+    /// Whom.
+    pub target: Target,
+    /// How far to trust it.
+    pub trust: Trust,
+    /// Every thread that lived inside the window.
+    pub threads: Vec<ThreadBooks>,
+    /// Every wait, most time first.
+    pub waits: Vec<Wait>,
+}
+
+/// The time span that everything refers to, by CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Beginning.
+    pub start: Nanos,
+    /// End.
+    pub end: Nanos,
+}
+
+impl Window {
+    /// Its length.
+    pub fn duration(self) -> Nanos {
+        self.end.since(self.start)
+    }
+}
+
+/// The machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// CPUs that are online.
+    pub cpus: usize,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    /// `pid`, `comm`, `cgroup`, `host` or `command`.
+    pub kind: &'static str,
+    /// In words.
+    pub description: String,
+    /// Whether processes that the target created were followed.
+    pub children: bool,
+}
+
+/// Time by state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateTimes([Nanos; State::COUNT]);
+
+impl Default for StateTimes {
+    fn default() -> Self {
+        Self([Nanos(0); State::COUNT])
+    }
+}
+
+impl StateTimes {
+    /// From the kernel's counters.
+    pub fn from_raw(raw: &[u64; State::COUNT]) -> Self {
+        let mut times = Self(raw.map(Nanos));
+        // A thread that was never settled has no state that could be named.
+        let unsettled = std::mem::take(&mut times.0[State::Unsettled as usize]);
+        times.add(State::Unattributed, unsettled);
+        times
+    }
+
+    /// Time in a state.
+    pub fn of(&self, state: State) -> Nanos {
+        self.0[state as usize]
+    }
+
+    /// Adds time to a state.
+    pub fn add(&mut self, state: State, time: Nanos) {
+        self.0[state as usize] += time;
+    }
+
+    /// Adds all of another.
+    pub fn merge(&mut self, other: &StateTimes) {
+        for (mine, more) in self.0.iter_mut().zip(other.0) {
+            *mine += more;
+        }
+    }
+
+    /// Every state but the unattributed rest.
+    pub fn attributed(&self) -> Nanos {
+        self.total().since(self.of(State::Unattributed))
+    }
+
+    /// All time.
+    pub fn total(&self) -> Nanos {
+        self.0.iter().copied().sum()
+    }
+
+    /// Each kind of wait with its time.
+    pub fn waits(&self) -> impl Iterator<Item = (State, Nanos)> {
+        State::ALL.into_iter().filter(|state| state.is_wait()).map(|state| (state, self.of(state)))
+    }
+}
+
+/// The books of one thread; or of several that lived and died, where there were too many to keep
+/// apart.
+#[derive(Clone, Debug)]
+pub struct ThreadBooks {
+    /// Process.
+    pub pid: Pid,
+    /// Thread; 0 for a row of several.
+    pub tid: Tid,
+    /// Name of the thread.
+    pub comm: String,
+    /// Name of the process.
+    pub process: String,
+    /// Lifetime inside the window.
+    pub wall: Nanos,
+    /// Time by state; sums to `wall`.
+    pub times: StateTimes,
+    /// Switches in which it blocked.
+    pub voluntary: u64,
+    /// Switches in which it was preempted or yielded.
+    pub involuntary: u64,
+    /// Threads in this row.
+    pub folded: u64,
+    /// It ended inside the window.
+    pub ended: bool,
+    /// A thread of the kernel.
+    pub in_kernel: bool,
+}
+
+/// How far to trust the figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Trust {
+    /// Records that found no place in the ring buffer.
+    pub lost_events: u64,
+    /// Stacks that found no place in their table.
+    pub lost_stacks: u64,
+    /// Entries that found no place in a table: threads, processes, waits, sockets and files.
+    pub lost_keys: u64,
+    /// Of these, waits: their time is in `threads`, and in rows of type `unrecorded` in `waits`.
+    pub lost_waits: u64,
+    /// Of these, threads (their time is unattributed).
+    pub lost_threads: u64,
+    /// Of these, processes.
+    pub lost_processes: u64,
+    /// Of these, sockets and files (their waits name no object).
+    pub lost_objects: u64,
+    /// Waits without a user stack because none could be walked.
+    pub failed_stacks: u64,
+    /// Kernel memory that could not be read.
+    pub failed_reads: u64,
+    /// Context switches that went unseen: the state that a thread was found in does not follow
+    /// from the last event. The time in question is unattributed.
+    pub missed_switches: u64,
+    /// Waits cut off by the window's beginning or end.
+    pub clipped_waits: u64,
+    /// Time that could not be attributed to a state.
+    pub unattributed_ns: Nanos,
+    /// Attributed time over the sum of all threads' lifetimes.
+    pub coverage: f64,
+    /// CPU time of the probes inside the kernel; none where the kernel does not count it.
+    pub probe_ns: Option<Nanos>,
+    /// Times that a probe ran; likewise.
+    pub probe_runs: Option<u64>,
+    /// CPU time of dwell's own process inside the window: draining, remembering, taking over.
+    pub collector_cpu_ns: Nanos,
+    /// Memory of the probes' tables in the kernel.
+    pub table_bytes: u64,
+    /// What this kernel did not allow, by name.
+    pub switched_off: Vec<String>,
+}

@@ -1,0 +1,223 @@
+//! A wait, added up over the threads of a process.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Latency, Nanos, Pid, State, Tid};
+
+/// Which side of a connection the waiter is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Its side accepted the connection, or listens.
+    Server,
+    /// Its side connected.
+    Client,
+    /// Nothing shows which side listened.
+    Unknown,
+}
+
+/// What a thread waits for on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Data to come.
+    Receive,
+    /// Room to send.
+    Send,
+    /// A connection to come.
+    Accept,
+    /// A connection to be made.
+    Connect,
+}
+
+/// What was waited for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum WaitObject {
+    /// Nothing beyond the system call.
+    None,
+    /// A futex in the memory of the process.
+    Futex {
+        /// User address, in hexadecimal.
+        #[serde(serialize_with = "hexadecimal")]
+        address: u64,
+        /// Operation, as in futex(2), lower case and without prefix.
+        op: &'static str,
+        /// Whether it is private to the process.
+        private: bool,
+        /// Whether the timeout is measured by CLOCK_REALTIME.
+        realtime: bool,
+    },
+    /// An IP socket.
+    #[serde(rename = "socket")]
+    Inet {
+        /// `inet` or `inet6`.
+        family: &'static str,
+        /// `tcp`, `udp` or the number of another protocol.
+        protocol: String,
+        /// Local address and port.
+        local: String,
+        /// Address and port of the peer; `*` for the port if the waits were on several
+        /// connections.
+        peer: String,
+        /// Side of the waiter.
+        role: Role,
+        /// What for.
+        direction: Direction,
+    },
+    /// A Unix socket.
+    #[serde(rename = "socket")]
+    Unix {
+        /// Always `unix`.
+        family: &'static str,
+        /// Always `unix`.
+        protocol: String,
+        /// Path that the waiter's side is bound to; `@` first if abstract, empty if unbound.
+        local: String,
+        /// Path that the peer is bound to, likewise.
+        peer: String,
+        /// Side of the waiter.
+        role: Role,
+        /// What for.
+        direction: Direction,
+    },
+    /// A socket of another family.
+    #[serde(rename = "socket")]
+    OtherSocket {
+        /// Name of the family, or its AF_ number.
+        family: String,
+        /// What for.
+        direction: Direction,
+    },
+    /// A stored file.
+    File {
+        /// Inode number.
+        inode: u64,
+        /// Device, major:minor.
+        device: String,
+        /// Last component of its path.
+        name: String,
+        /// Its path as the process sees it, where it could be found.
+        path: Option<String>,
+    },
+    /// A pipe, fifo, terminal, eventfd or the like.
+    Pipe {
+        /// Inode number.
+        inode: u64,
+        /// Device, major:minor.
+        device: String,
+        /// As in /proc/PID/fd.
+        name: String,
+    },
+    /// An epoll instance.
+    Epoll {
+        /// Its descriptor.
+        fd: u32,
+    },
+    /// An io_uring instance.
+    IoUring {
+        /// Its descriptor.
+        fd: u32,
+    },
+    /// A kernel function waited in.
+    Kernel {
+        /// Its name, or address where the kernel hides names.
+        function: String,
+    },
+    /// The table of waits had no place: neither object nor stack nor count is known, only time.
+    Unrecorded,
+    /// A child process.
+    Child {
+        /// The argument of wait4(2): a process, or -1 for any.
+        pid: i32,
+    },
+}
+
+fn hexadecimal<S: serde::Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:#x}"))
+}
+
+/// `address:port`, IPv6 in brackets.
+pub fn endpoint(address: IpAddr, port: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    }
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// A thread.
+    Thread,
+    /// A timer.
+    Timer,
+    /// The network stack, on behalf of another host or another CPU.
+    Network,
+    /// A device or another interrupt.
+    Irq,
+    /// No wakeup was seen.
+    Unknown,
+}
+
+/// A waker and how often it ended waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WakerCount {
+    /// Name of the thread; empty where none did it.
+    pub comm: String,
+    /// The thread; 0 where none did it.
+    pub tid: Tid,
+    /// Its process; 0 likewise.
+    pub pid: Pid,
+    /// What it was.
+    pub cause: Cause,
+    /// Waits ended.
+    pub count: u64,
+}
+
+/// A stack frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Function, or `module+0xoffset`, or the bare address: never empty.
+    pub name: String,
+    /// Inlined into the next frame outwards.
+    pub inlined: bool,
+}
+
+/// Waits of one process of one kind, for one object, from one stack.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// The process.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: String,
+    /// Names of the waiting threads, like ones folded: `worker-*`.
+    pub thread_groups: Vec<String>,
+    /// Kind; always one for which [`State::is_wait`] holds.
+    pub kind: State,
+    /// System call, by name; none outside of one.
+    pub syscall: Option<String>,
+    /// What was waited for.
+    pub object: WaitObject,
+    /// Waits that ended inside the window, or were cut off by its end.
+    pub count: u64,
+    /// Of these, cut off by the beginning or the end of the window.
+    pub clipped: u64,
+    /// Their time inside the window.
+    pub total: Nanos,
+    /// Their durations.
+    pub latency: Latency,
+    /// Threads that waited.
+    pub threads: u64,
+    /// Who ended them, most often first.
+    pub wakers: Vec<WakerCount>,
+    /// Waits ended by wakers that are not in `wakers`.
+    pub other_wakers: u64,
+    /// Innermost first.
+    pub stack: Vec<Frame>,
+    /// The waiters are kernel threads.
+    pub in_kernel_thread: bool,
+}

@@ -1,0 +1,8 @@
+//! One window from beginning to end: attach, follow, close the books.
+
+mod cost;
+mod names;
+mod run;
+mod seeds;
+
+pub use run::{Ended, Options, Progress, Session};

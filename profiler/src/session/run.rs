@@ -1,0 +1,400 @@
+//! Attaches, follows, and closes the books.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use profiler_common::control::Policy;
+use profiler_common::wait::{WaitKey, WaitStats};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::cost::own_cpu_time;
+use super::names::HostNames;
+use super::seeds::{self, SeedStacks};
+use crate::collect::{Collector, Outcome};
+use crate::kernel::{Limits, Probes, Setup, Tables, monotonic_ns, sched_text};
+use crate::model::{Host, Nanos, Profile, Target, Trust, Window};
+use crate::symbol::Symbolizer;
+use crate::target::{Selector, find_cgroup, is_alive, listeners_of, pids_below, threads_of};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whom to follow.
+    pub selector: Selector,
+    /// Follow processes that the target creates.
+    pub children: bool,
+    /// For how long; until told to stop, where there is none.
+    pub duration: Option<Duration>,
+    /// Bounds of the tables in the kernel.
+    pub limits: Limits,
+    /// Take user stacks.
+    pub user_stacks: bool,
+    /// Use plain raw tracepoints.
+    pub raw_tracepoints: bool,
+}
+
+/// Why a window ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was over.
+    Time,
+    /// The user, or a signal, asked for it.
+    Asked,
+    /// No process of the target is left.
+    TargetGone,
+}
+
+/// Told of what happens meanwhile.
+pub trait Progress {
+    /// The window has begun.
+    fn attached(&mut self, threads: usize, processes: usize);
+    /// So much of it is over.
+    fn elapsed(&mut self, elapsed: Duration);
+}
+
+/// Records are drained this often: at 4 MiB and some 360 bytes for each thread that ends, the ring
+/// buffer has room for 100,000 ending threads a second.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits of ended threads are taken over when this many have gathered, or after this time.
+const TAKE_OVER_AT: usize = 500;
+const TAKE_OVER_EVERY: Duration = Duration::from_secs(5);
+
+/// Processes of a cgroup are compared with the followed ones this often.
+const CGROUP_EVERY: Duration = Duration::from_millis(500);
+
+/// How long before its time a change of the window is made known to the probes.
+const AHEAD: Duration = Duration::from_millis(1);
+
+/// Attached probes and all that has been learned from them.
+pub struct Session {
+    options: Options,
+    target: Target,
+    probes: Probes,
+    tables: Tables,
+    collector: Collector,
+    symbolizer: Symbolizer,
+    seed_stacks: SeedStacks,
+    stack_origins: HashMap<u64, u32>,
+    requested: HashSet<u32>,
+    start: Nanos,
+    began: Instant,
+    cpu_before: Nanos,
+    last_take_over: Instant,
+    last_cgroup: Instant,
+}
+
+impl Session {
+    /// Attaches the probes and opens the window.
+    ///
+    /// # Errors
+    /// When there is nobody to follow, or the kernel does not allow it.
+    pub fn attach(options: Options, progress: &mut dyn Progress) -> Result<Self> {
+        let roots = options.selector.roots()?;
+        let policy = policy(&options)?;
+        let target = Target {
+            kind: options.selector.kind(),
+            description: options.selector.describe(),
+            children: options.children,
+        };
+        let setup =
+            Setup { policy, limits: options.limits, raw_tracepoints: options.raw_tracepoints };
+        let mut probes = Probes::load(&setup)?;
+        let tables = probes.tables()?;
+        let now = Instant::now();
+        let mut session = Self {
+            target,
+            probes,
+            tables,
+            collector: Collector::new(Nanos(0)),
+            symbolizer: Symbolizer::new(),
+            seed_stacks: SeedStacks::new(),
+            stack_origins: HashMap::new(),
+            requested: HashSet::new(),
+            start: Nanos(0),
+            began: now,
+            cpu_before: Nanos(0),
+            last_take_over: now,
+            last_cgroup: now,
+            options,
+        };
+        session.adopt_all(roots)?;
+        session.add_listeners();
+        session.seed_stacks = seeds::walk_all(&session.tables, &mut session.symbolizer)?;
+        session.open()?;
+        session.report_attached(progress)?;
+        Ok(session)
+    }
+
+    /// Follows these processes and what they have created. A process that one of them creates
+    /// while this looks is followed by the probes, as soon as its parent is: so once a look finds
+    /// nobody new, nobody is missing.
+    fn adopt_all(&mut self, roots: Vec<u32>) -> Result<()> {
+        loop {
+            let wanted = if self.options.children { pids_below(&roots)? } else { roots.clone() };
+            let new: Vec<u32> =
+                wanted.into_iter().filter(|pid| self.requested.insert(*pid)).collect();
+            for pid in &new {
+                self.probes.request(*pid)?;
+            }
+            self.probes.adopt()?;
+            if new.is_empty() {
+                break;
+            }
+        }
+        self.probes.settle()?;
+        Ok(())
+    }
+
+    fn add_listeners(&mut self) {
+        let pids = match self.options.selector {
+            Selector::WholeHost => pids_below(&[1, 2]).unwrap_or_default(),
+            _ => self.requested.iter().copied().collect(),
+        };
+        for listener in listeners_of(&pids) {
+            self.probes.add_listener(listener.namespace, listener.port);
+        }
+    }
+
+    /// Begins the window a little ahead of time, for the reason that [`Self::close`] has.
+    fn open(&mut self) -> Result<()> {
+        let start = monotonic_ns() + AHEAD.as_nanos() as u64;
+        self.probes.open_window(start)?;
+        std::thread::sleep(AHEAD);
+        self.start = Nanos(start);
+        self.began = Instant::now();
+        self.cpu_before = own_cpu_time();
+        self.collector = Collector::new(self.start);
+        Ok(())
+    }
+
+    fn report_attached(&self, progress: &mut dyn Progress) -> Result<()> {
+        let mut threads = 0;
+        let mut processes = HashSet::new();
+        self.tables.for_each_thread(|_, thread| {
+            threads += 1;
+            processes.insert(thread.pid);
+        })?;
+        progress.attached(threads, processes.len());
+        Ok(())
+    }
+
+    /// Follows the target until its time is over, it is gone, or `stop` resolves.
+    ///
+    /// # Errors
+    /// When the kernel's tables cannot be read.
+    pub async fn follow(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        progress: &mut dyn Progress,
+    ) -> Result<Ended> {
+        let deadline = self.options.duration.map(|duration| self.began + duration);
+        let mut ticks = tokio::time::interval(DRAIN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(Ended::Asked),
+                () = until(deadline) => return Ok(Ended::Time),
+                _ = ticks.tick() => {
+                    if self.tick()? {
+                        return Ok(Ended::TargetGone);
+                    }
+                    progress.elapsed(self.began.elapsed());
+                }
+            }
+        }
+    }
+
+    /// The chores of following; true when nobody is left to follow.
+    fn tick(&mut self) -> Result<bool> {
+        self.drain();
+        let enough = self.collector.gone() >= TAKE_OVER_AT
+            || self.last_take_over.elapsed() >= TAKE_OVER_EVERY;
+        if self.collector.gone() > 0 && enough {
+            self.last_take_over = Instant::now();
+            self.take_over()?;
+        }
+        self.follow_cgroup()?;
+        match self.options.selector {
+            Selector::WholeHost | Selector::Cgroup(_) => Ok(false),
+            _ => Ok(!self.tables.any_process()?),
+        }
+    }
+
+    fn drain(&mut self) {
+        let collector = &mut self.collector;
+        self.tables.drain_events(|record| collector.on_record(record));
+        for (id, pid) in self.collector.new_stacks() {
+            self.stack_origins.insert(id, pid);
+            if let Some(stack) = self.tables.stack(id) {
+                let depth = (stack.depth as usize).min(stack.frames.len());
+                self.symbolizer.remember(pid, &stack.frames[..depth]);
+            }
+        }
+    }
+
+    fn take_over(&mut self) -> Result<()> {
+        let waits = self.waits()?;
+        for key in self.collector.take_over(&waits) {
+            self.tables.forget_wait(&key);
+        }
+        Ok(())
+    }
+
+    fn waits(&self) -> Result<Vec<(WaitKey, Box<WaitStats>)>> {
+        let mut waits = Vec::new();
+        self.tables.for_each_wait(|key, stats| waits.push((key, Box::new(*stats))))?;
+        Ok(waits)
+    }
+
+    /// Processes moved into the cgroup: the probe has taken one thread each, the others come here.
+    fn follow_cgroup(&mut self) -> Result<()> {
+        let Selector::Cgroup(path) = &self.options.selector else { return Ok(()) };
+        if self.last_cgroup.elapsed() < CGROUP_EVERY {
+            return Ok(());
+        }
+        self.last_cgroup = Instant::now();
+        let Ok(cgroup) = find_cgroup(path) else { return Ok(()) };
+        let mut new = false;
+        for pid in cgroup.processes() {
+            if self.requested.insert(pid) {
+                self.probes.request(pid)?;
+                new = true;
+            }
+        }
+        if new {
+            self.probes.adopt()?;
+            self.probes.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the window and the books, and takes the probes out of the kernel.
+    ///
+    /// # Errors
+    /// When the kernel's tables cannot be read.
+    pub async fn finish(mut self) -> Result<Profile> {
+        let end = self.close().await?;
+        self.drain();
+        let mut threads = Vec::new();
+        self.tables.for_each_thread(|_, thread| {
+            if thread.serial != 0 {
+                threads.push(*thread);
+            }
+        })?;
+        let waits = self.waits()?;
+        let loss = self.tables.loss()?;
+        let mut stacks = HashMap::new();
+        self.tables.for_each_stack(|id, stack| {
+            let depth = (stack.depth as usize).min(stack.frames.len());
+            stacks.insert(id, stack.frames[..depth].to_vec());
+        })?;
+        let mut objects = HashMap::new();
+        self.tables.for_each_object(|id, object| {
+            objects.insert(id, *object);
+        })?;
+        let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
+        let trust = self.costs();
+        let mut names = HostNames::new(self.symbolizer, sched_text());
+        Ok(self.collector.finish(Outcome {
+            window: Window { start: self.start, end },
+            host: host(),
+            target: self.target,
+            threads,
+            waits,
+            stacks,
+            stack_origins: self.stack_origins,
+            seed_stacks: self.seed_stacks,
+            objects,
+            untracked,
+            loss,
+            trust,
+            names: &mut names,
+        }))
+    }
+
+    /// Ends the window a little ahead of time, so that every probe learns of the end before it
+    /// comes, and none writes past it.
+    async fn close(&mut self) -> Result<Nanos> {
+        let end = monotonic_ns() + AHEAD.as_nanos() as u64;
+        self.probes.close_window(end)?;
+        tokio::time::sleep(2 * AHEAD).await;
+        Ok(Nanos(end))
+    }
+
+    /// Living threads of the target that the probes had no place for.
+    fn untracked(
+        &self,
+        threads: &[profiler_common::thread::ThreadRecord],
+    ) -> Vec<(u32, u32, String, u64)> {
+        let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
+        let pids = match self.options.selector {
+            Selector::WholeHost => pids_below(&[1, 2]).unwrap_or_default(),
+            _ => {
+                let mut pids: HashSet<u32> = self.requested.clone();
+                pids.extend(threads.iter().map(|thread| thread.pid));
+                let roots: Vec<u32> = pids.into_iter().filter(|pid| is_alive(*pid)).collect();
+                if self.options.children { pids_below(&roots).unwrap_or_default() } else { roots }
+            }
+        };
+        pids.into_iter()
+            .flat_map(|pid| {
+                threads_of(pid).into_iter().map(move |(tid, comm, start)| (pid, tid, comm, start))
+            })
+            .filter(|(_, tid, _, _)| !known.contains(tid))
+            .collect()
+    }
+
+    fn costs(&self) -> Trust {
+        let cost = self.tables.cost();
+        Trust {
+            probe_ns: cost.map(|cost| Nanos(cost.ns)),
+            probe_runs: cost.map(|cost| cost.runs),
+            collector_cpu_ns: own_cpu_time().since(self.cpu_before),
+            table_bytes: self.tables.memory_bytes(),
+            switched_off: self.probes.switched_off().iter().map(|&name| name.to_owned()).collect(),
+            ..Trust::default()
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn policy(options: &Options) -> Result<Policy> {
+    let mut policy = Policy {
+        whole_host: u32::from(options.selector == Selector::WholeHost),
+        follow_children: u32::from(options.children),
+        user_stacks: u32::from(options.user_stacks),
+        ..Policy::default()
+    };
+    match &options.selector {
+        Selector::Comm(name) => {
+            for (into, byte) in policy.comm.iter_mut().zip(name.bytes()) {
+                *into = byte;
+            }
+        }
+        Selector::Cgroup(path) => {
+            let cgroup = find_cgroup(path).context("cannot follow the cgroup")?;
+            policy.cgroup_id = cgroup.id;
+            policy.cgroup_level = cgroup.level;
+        }
+        _ => {}
+    }
+    Ok(policy)
+}
+
+fn host() -> Host {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    Host {
+        name: read("/proc/sys/kernel/hostname"),
+        kernel: read("/proc/sys/kernel/osrelease"),
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    }
+}

@@ -1,0 +1,274 @@
+//! Looks at an ELF file before anything else parses it: where its bytes are loaded, and what of it
+//! may be trusted to the symbolizer.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of the headers of a 64-bit file.
+const FILE_HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const SECTION_HEADER: usize = 64;
+/// Most bytes read of any one table.
+const LARGEST_TABLE: usize = 4 << 20;
+/// Most bytes of symbols and their names; an index of them is built in memory.
+const LARGEST_SYMBOLS: u64 = 1 << 30;
+/// Most bytes of debug information.
+const LARGEST_DEBUG: u64 = 8 << 30;
+/// Where separate debug information is installed on this machine.
+const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
+
+const SHT_SYMTAB: u32 = 2;
+const SHT_STRTAB: u32 = 3;
+const SHT_NOTE: u32 = 7;
+const SHT_NOBITS: u32 = 8;
+const SHT_DYNSYM: u32 = 11;
+const SHF_COMPRESSED: u64 = 0x800;
+const PT_LOAD: u32 = 1;
+
+/// What is known of an ELF file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    loads: Vec<Load>,
+    /// The file's own debug information may be read: it has some, which names no other file
+    /// (a hostile one could name any file of this machine) and is not compressed (it could grow
+    /// without bound).
+    pub debug: bool,
+    /// Identifies the build, in bytes; empty if the file does not say.
+    pub build_id: Vec<u8>,
+}
+
+/// A part of the file that is mapped into memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Load {
+    offset: u64,
+    size: u64,
+    address: u64,
+}
+
+impl Shape {
+    /// Turns a position in the file into the virtual address that its symbols use.
+    pub fn to_virtual(&self, offset: u64) -> Option<u64> {
+        self.loads.iter().find_map(|load| {
+            let inside = offset.checked_sub(load.offset).filter(|inside| *inside < load.size)?;
+            load.address.checked_add(inside)
+        })
+    }
+
+    /// The lowest virtual address of the file: 0 unless it must be loaded at a fixed place.
+    pub fn start(&self) -> u64 {
+        self.loads.iter().map(|load| load.address).min().unwrap_or(0)
+    }
+
+    /// The file of debug information that this machine has installed for this build.
+    pub fn find_debug_file(&self) -> Option<PathBuf> {
+        let (first, rest) = self.build_id.split_first().filter(|(_, rest)| rest.len() >= 7)?;
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let path =
+            Path::new(DEBUG_FOLDER).join(hex(&[*first])).join(format!("{}.debug", hex(rest)));
+        path.is_file().then_some(path)
+    }
+}
+
+/// Why a file is not used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not a readable 64-bit little-endian ELF file.
+    NotElf,
+    /// It would take more memory than a profiler may use.
+    TooLarge,
+}
+
+/// Looks at an ELF file.
+///
+/// # Errors
+/// See [`Refusal`].
+pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
+    let header = read_exactly(file, 0, FILE_HEADER).ok_or(Refusal::NotElf)?;
+    // Class 2: 64 bit; data 1: little-endian.
+    if !header.starts_with(b"\x7fELF\x02\x01") {
+        return Err(Refusal::NotElf);
+    }
+    let loads = read_loads(file, &header).ok_or(Refusal::NotElf)?;
+    let sections = read_sections(file, &header).ok_or(Refusal::NotElf)?;
+    let mut shape = Shape { loads, ..Shape::default() };
+    shape.debug = may_read_debug(&sections)?;
+    shape.build_id =
+        sections.iter().find_map(|section| section.read_build_id(file)).unwrap_or_default();
+    Ok(shape)
+}
+
+/// Reads which parts of the file are mapped where.
+fn read_loads(file: &File, header: &[u8]) -> Option<Vec<Load>> {
+    let table = read_table(file, u64_at(header, 32)?, (header, 54, 56), PROGRAM_HEADER)?;
+    let loads = table.chunks_exact(PROGRAM_HEADER).filter_map(|entry| {
+        (u32_at(entry, 0)? == PT_LOAD).then_some(Load {
+            offset: u64_at(entry, 8)?,
+            address: u64_at(entry, 16)?,
+            size: u64_at(entry, 32)?,
+        })
+    });
+    Some(loads.collect())
+}
+
+/// A section, as far as it matters here.
+struct Section {
+    name: Vec<u8>,
+    kind: u32,
+    flags: u64,
+    offset: u64,
+    size: u64,
+}
+
+impl Section {
+    /// The build ID, if this is the section that holds it.
+    fn read_build_id(&self, file: &File) -> Option<Vec<u8>> {
+        if self.kind != SHT_NOTE || self.name != b".note.gnu.build-id" {
+            return None;
+        }
+        let note = read_exactly(file, self.offset, usize::try_from(self.size).ok()?.min(256))?;
+        let size = usize::try_from(u32_at(&note, 4)?).ok().filter(|size| *size <= 64)?;
+        // Length of the name ("GNU\0"), of the contents, and the type come first.
+        (u32_at(&note, 0)? == 4).then(|| note.get(16..16 + size).map(<[u8]>::to_vec))?
+    }
+
+    fn is_debug(&self) -> bool {
+        self.name.starts_with(b".debug_") || self.name.starts_with(b".zdebug_")
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.flags & SHF_COMPRESSED != 0 || self.name.starts_with(b".zdebug_")
+    }
+
+    fn names_another_file(&self) -> bool {
+        matches!(&*self.name, b".gnu_debuglink" | b".gnu_debugaltlink" | b".debug_sup")
+    }
+}
+
+/// Reads the list of sections with their names; a file stripped of them has none.
+fn read_sections(file: &File, header: &[u8]) -> Option<Vec<Section>> {
+    let position = u64_at(header, 40)?;
+    if position == 0 {
+        return Some(Vec::new());
+    }
+    let table = read_table(file, position, (header, 58, 60), SECTION_HEADER)?;
+    let entries: Vec<&[u8]> = table.chunks_exact(SECTION_HEADER).collect();
+    let names = entries.get(usize::from(u16_at(header, 62)?))?;
+    let names_size =
+        usize::try_from(u64_at(names, 32)?).ok().filter(|size| *size <= LARGEST_TABLE)?;
+    let names = read_exactly(file, u64_at(names, 24)?, names_size)?;
+    entries.iter().map(|entry| parse_section(entry, &names)).collect()
+}
+
+fn parse_section(entry: &[u8], names: &[u8]) -> Option<Section> {
+    let name = names.get(usize::try_from(u32_at(entry, 0)?).ok()?..)?;
+    let name =
+        name.split(|&byte| byte == 0).next()?.get(..).map(|name| &name[..name.len().min(64)])?;
+    Some(Section {
+        name: name.to_vec(),
+        kind: u32_at(entry, 4)?,
+        flags: u64_at(entry, 8)?,
+        offset: u64_at(entry, 24)?,
+        size: u64_at(entry, 32)?,
+    })
+}
+
+/// Whether the file's own debug information may be read.
+fn may_read_debug(sections: &[Section]) -> Result<bool, Refusal> {
+    let total = |wanted: &dyn Fn(&Section) -> bool| {
+        let chosen =
+            sections.iter().filter(|section| section.kind != SHT_NOBITS && wanted(section));
+        chosen.fold(0_u64, |sum, section| sum.saturating_add(section.size))
+    };
+    let is_symbols = |section: &Section| {
+        matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM | SHT_STRTAB) && !section.is_debug()
+    };
+    let hides = |section: &Section| section.is_compressed() && !section.is_debug();
+    if total(&is_symbols) > LARGEST_SYMBOLS || sections.iter().any(hides) {
+        return Err(Refusal::TooLarge);
+    }
+    let debug = total(&Section::is_debug);
+    let suspect = |section: &Section| section.names_another_file() || section.is_compressed();
+    Ok(debug > 0 && debug <= LARGEST_DEBUG && !sections.iter().any(suspect))
+}
+
+/// Reads a table of headers; `counts` are the header and where in it the size of an entry and the
+/// number of entries stand.
+fn read_table(
+    file: &File,
+    position: u64,
+    (header, entry_at, count_at): (&[u8], usize, usize),
+    entry_size: usize,
+) -> Option<Vec<u8>> {
+    let count = usize::from(u16_at(header, count_at)?);
+    // A count of 0 with a table means that the true one is elsewhere: nobody needs 65,280 sections.
+    if usize::from(u16_at(header, entry_at)?) != entry_size || count == 0 {
+        return None;
+    }
+    read_exactly(file, position, count * entry_size)
+}
+
+fn read_exactly(file: &File, position: u64, size: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; Some(size).filter(|size| *size <= LARGEST_TABLE.max(65_536 * 64))?];
+    file.read_exact_at(&mut bytes, position).ok()?;
+    Some(bytes)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn knows_this_program() {
+        let shape = inspect(&File::open("/proc/self/exe").unwrap()).unwrap();
+        assert_eq!(shape.start(), 0);
+        assert_eq!(shape.to_virtual(0), Some(0));
+        assert_eq!(shape.to_virtual(u64::MAX), None);
+    }
+
+    #[test]
+    fn reads_the_build_id_and_the_link_of_a_stripped_program() {
+        let shape = inspect(&File::open("/usr/bin/sleep").unwrap()).unwrap();
+        assert!(shape.build_id.len() == 20 && !shape.debug, "{shape:?}");
+    }
+
+    #[test]
+    fn refuses_what_is_not_elf() {
+        assert_eq!(inspect(&File::open("/etc/passwd").unwrap()), Err(Refusal::NotElf));
+        assert_eq!(inspect(&File::open("/proc/self/status").unwrap()), Err(Refusal::NotElf));
+    }
+
+    #[test]
+    fn survives_any_change_of_a_byte_in_the_headers() {
+        let mut image = std::fs::read("/usr/bin/sleep").unwrap();
+        let path = std::env::temp_dir().join(format!("dwell-elf-{}", std::process::id()));
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(&image).unwrap();
+        let tail = image.len() - 31 * 64;
+        for at in (0..1024).chain(tail..image.len()) {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                file.write_all_at(&[value], at as u64).unwrap();
+                let _ = inspect(&file);
+            }
+            file.write_all_at(&image[at..=at], at as u64).unwrap();
+        }
+        image.truncate(100);
+        file.set_len(100).unwrap();
+        assert_eq!(inspect(&file), Err(Refusal::NotElf));
+    }
+}

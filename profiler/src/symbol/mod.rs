@@ -1,0 +1,410 @@
+//! Names for the addresses that the probes collect: functions, files and lines, of processes that
+//! may have died since.
+//!
+//! While a process lives, [`Symbolizer::remember`] notes what it has mapped and keeps the files
+//! open. From then on nothing of the process is needed any more: names come from the open files,
+//! by debug information where there is some and by exported symbols where there is none.
+//!
+//! Everything a target can choose (its files, their names and contents, its perf map, its memory)
+//! is hostile here: what is read is bounded, never leads to another file of this machine, and text
+//! comes out safe for a terminal.
+
+mod clean;
+mod demangle;
+mod inspect;
+mod kernel;
+mod maps;
+mod module;
+mod open;
+mod perf_map;
+mod resolve;
+mod vdso;
+mod walk;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub use clean::clean;
+pub use walk::walk_by_frame_pointers;
+
+use kernel::KernelNames;
+use maps::{Backing, Region, Regions, find_process, read_start_time};
+use module::{Module, Modules, base_name, most_files};
+use perf_map::{Bounds, PerfMap};
+use resolve::{Name, Resolver};
+use vdso::Vdso;
+
+/// Most code regions remembered of all processes together; one takes about 120 bytes.
+const MOST_REGIONS: usize = 1 << 20;
+/// Most processes remembered.
+const MOST_PROCESSES: usize = 65_536;
+/// Most addresses of a process that are known to lie nowhere.
+const MOST_MISSES: usize = 4096;
+/// How long an address that lies nowhere is not looked for again: reading the maps of a large
+/// process takes milliseconds, and a broken stack walk gives such addresses all the time.
+const MISS_LASTS: Duration = Duration::from_secs(1);
+
+/// A function at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Demangled name, safe for a terminal; nothing if the address has no name.
+    pub function: Option<String>,
+    /// Base name of the program or library, or `[vdso]`, `[jit]`, `[kernel]`; nothing if unknown.
+    pub module: Option<String>,
+    /// Bytes from the start of the function to the address; without a function, from the start
+    /// of the module. An inlined function has no start: it gets the offset in the function that
+    /// it was inlined into.
+    pub offset: u64,
+    /// The address as it was given.
+    pub address: u64,
+    /// The function was inlined into that of the next frame, which has the same address.
+    pub inlined: bool,
+    /// Source file and line, where debug information has them.
+    pub file_line: Option<(String, u32)>,
+}
+
+impl Frame {
+    /// A frame without any name.
+    fn unknown(address: u64) -> Self {
+        Self { function: None, module: None, offset: 0, address, inlined: false, file_line: None }
+    }
+
+    /// A frame of which only the module is known.
+    fn in_module(address: u64, module: &str, offset: u64) -> Self {
+        Self { module: Some(module.to_owned()), offset, ..Self::unknown(address) }
+    }
+
+    /// A frame of a named function.
+    fn in_function(address: u64, module: &str, name: Name) -> Self {
+        Self {
+            function: Some(name.function),
+            module: Some(module.to_owned()),
+            offset: name.offset,
+            address,
+            inlined: name.inlined,
+            file_line: name.file_line,
+        }
+    }
+}
+
+/// What is remembered of a process.
+#[derive(Debug, Default)]
+struct Process {
+    /// Tells it from a later process with the same number.
+    start_time: Option<u64>,
+    regions: Regions,
+    perf_map: Option<PerfMap>,
+    /// Addresses that were found to lie nowhere, and when.
+    misses: HashMap<u64, Instant>,
+}
+
+impl Process {
+    /// Whether an address needs no look at the process.
+    fn covers(&self, address: u64) -> bool {
+        match self.regions.find(address) {
+            Some(region) => !matches!(region.backing, Backing::Unopened),
+            None => self.is_miss(address),
+        }
+    }
+
+    /// Whether reading the regions again would tell nothing new about an address.
+    fn places(&self, address: u64) -> bool {
+        self.regions.find(address).is_some() || self.is_miss(address)
+    }
+
+    fn is_miss(&self, address: u64) -> bool {
+        self.misses.get(&address).is_some_and(|since| since.elapsed() < MISS_LASTS)
+    }
+
+    fn note_miss(&mut self, address: u64) {
+        if self.misses.len() >= MOST_MISSES {
+            self.misses.clear();
+        }
+        self.misses.insert(address, Instant::now());
+    }
+}
+
+/// Names functions of processes and of the kernel.
+///
+/// Keeps files open and names in memory between calls, both bounded; [`Self::limits_hit`] counts
+/// what had to be refused. It never panics on what a target gives it. Not `Send`.
+#[derive(Debug)]
+pub struct Symbolizer {
+    processes: HashMap<u32, Process>,
+    regions: usize,
+    modules: Modules,
+    resolver: Resolver,
+    kernel: KernelNames,
+    vdso: OnceCell<Option<Vdso>>,
+    perf_maps: Bounds,
+    limits_hit: u64,
+}
+
+impl Default for Symbolizer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Symbolizer {
+    /// A symbolizer that knows nothing yet; reads no file until it is asked.
+    pub fn new() -> Self {
+        Self {
+            processes: HashMap::new(),
+            regions: 0,
+            modules: Modules::new(most_files()),
+            resolver: Resolver::new(),
+            kernel: KernelNames::new(),
+            vdso: OnceCell::new(),
+            perf_maps: Bounds::default(),
+            limits_hit: 0,
+        }
+    }
+
+    /// Remembers the files that the addresses of a living process lie in, and keeps them open, so
+    /// that the addresses can be named after its death. `addresses` as for [`Self::resolve`].
+    ///
+    /// Reads `/proc/PID/maps` at most once, and only if an address is not covered yet. A process
+    /// that is gone or may not be inspected is passed over; its frames will have no names.
+    pub fn remember(&mut self, pid: u32, addresses: &[u64]) {
+        self.cover(pid, addresses, true);
+        self.refresh_perf_map(pid);
+    }
+
+    /// Names the addresses of a user stack, innermost first.
+    ///
+    /// The first address is taken as it is; all others are return addresses, of which the call
+    /// before them is named. An address gives at least one frame, and several where functions were
+    /// inlined. What cannot be named gives a frame without function.
+    pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Frame> {
+        self.cover(pid, addresses, false);
+        self.refresh_perf_map(pid);
+        let lookups = lookups(addresses);
+        lookups.flat_map(|(address, lookup)| self.resolve_one(pid, address, lookup)).collect()
+    }
+
+    /// Names the addresses of a kernel stack, innermost first, as [`Self::resolve`] does.
+    ///
+    /// Frames have no function where the kernel hides its addresses from this user.
+    pub fn resolve_kernel(&mut self, addresses: &[u64]) -> Vec<Frame> {
+        let lookups = lookups(addresses);
+        lookups.map(|(address, lookup)| self.resolve_one_kernel(address, lookup)).collect()
+    }
+
+    /// Forgets what was remembered of a process: it executed another program, or a new process has
+    /// its number. Names that are still wanted have to be resolved before.
+    pub fn forget(&mut self, pid: u32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        self.regions = self.regions.saturating_sub(process.regions.len());
+        if let Some(map) = process.perf_map {
+            self.perf_maps.total = self.perf_maps.total.saturating_add(map.taken());
+        }
+    }
+
+    /// How often something was refused to stay within bounds: files to keep open, regions,
+    /// processes, perf maps or programs of unreasonable size. Frames may lack names for it.
+    pub fn limits_hit(&self) -> u64 {
+        self.limits_hit
+    }
+
+    /// Sees to it that the addresses lie in known regions with open files, as far as possible.
+    /// `alive` says that the process with this number now is the one that is meant.
+    fn cover(&mut self, pid: u32, addresses: &[u64], alive: bool) {
+        let process = self.processes.get(&pid);
+        let covered = |(_, lookup)| process.is_some_and(|process: &Process| process.covers(lookup));
+        if lookups(addresses).all(covered) || !self.is_same_process(pid, alive) {
+            return;
+        }
+        let folder = find_process(pid);
+        let process = self.processes.get(&pid);
+        let placed = |(_, lookup)| process.is_some_and(|process: &Process| process.places(lookup));
+        if !lookups(addresses).all(placed) {
+            self.read_regions(pid, &folder);
+        }
+        for (_, lookup) in lookups(addresses) {
+            self.open_region(pid, &folder, lookup);
+        }
+    }
+
+    /// Whether the process that has this number now is the one remembered under it. If it is
+    /// known to be `alive`, a different one takes the place of the remembered one.
+    fn is_same_process(&mut self, pid: u32, alive: bool) -> bool {
+        let Some(now) = read_start_time(pid) else { return false };
+        let remembered = self.processes.get(&pid).and_then(|process| process.start_time);
+        if remembered.is_none_or(|start_time| start_time == now) {
+            return self.note_process(pid, now);
+        }
+        if alive {
+            self.forget(pid);
+            return self.note_process(pid, now);
+        }
+        false
+    }
+
+    fn note_process(&mut self, pid: u32, start_time: u64) -> bool {
+        if !self.processes.contains_key(&pid) && self.processes.len() >= MOST_PROCESSES {
+            self.limits_hit += 1;
+            return false;
+        }
+        self.processes.entry(pid).or_default().start_time = Some(start_time);
+        true
+    }
+
+    /// Reads the regions of a process anew, keeping what was known of them.
+    fn read_regions(&mut self, pid: u32, folder: &Path) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        // A process that is just dying shows an empty list.
+        let Ok(mut now) = Regions::read(folder) else { return };
+        if now.len() == 0 {
+            return;
+        }
+        let others = self.regions.saturating_sub(process.regions.len());
+        if others + now.len() > MOST_REGIONS {
+            self.limits_hit += 1;
+            return;
+        }
+        self.limits_hit += u64::from(now.cut);
+        now.inherit(std::mem::take(&mut process.regions));
+        self.regions = others + now.len();
+        process.regions = now;
+    }
+
+    /// Opens the file behind an address, if that was not tried yet.
+    fn open_region(&mut self, pid: u32, folder: &Path, address: u64) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(region) = process.regions.find_mut(address) else {
+            process.note_miss(address);
+            find_perf_map(process, folder);
+            return;
+        };
+        if matches!(region.backing, Backing::Unopened) {
+            let opened = open::open_mapped(folder, region).ok();
+            let admission = opened.map(|file| self.modules.admit(file, &region.path));
+            let module = admission.and_then(|admission| {
+                self.limits_hit += u64::from(admission.limit_hit);
+                admission.closed.iter().for_each(|module| self.resolver.forget(module));
+                admission.module
+            });
+            region.backing = module.map_or(Backing::Unreadable, Backing::File);
+        }
+        if may_be_jit(region) {
+            find_perf_map(process, folder);
+        }
+    }
+
+    /// Takes in what a just-in-time compiler has written since the last time.
+    fn refresh_perf_map(&mut self, pid: u32) {
+        let process = self.processes.get_mut(&pid);
+        if let Some(map) = process.and_then(|process| process.perf_map.as_mut()) {
+            self.limits_hit += u64::from(map.refresh(&mut self.perf_maps));
+        }
+    }
+
+    fn resolve_one(&self, pid: u32, address: u64, lookup: u64) -> Vec<Frame> {
+        let Some(process) = self.processes.get(&pid) else {
+            return vec![Frame::unknown(address)];
+        };
+        let region = process.regions.find(lookup);
+        if region.is_none_or(may_be_jit)
+            && let Some(frame) = resolve_jit(process, address, lookup)
+        {
+            return vec![frame];
+        }
+        match region {
+            Some(region) => self.resolve_in_region(region, address, lookup),
+            None => vec![Frame::unknown(address)],
+        }
+    }
+
+    fn resolve_in_region(&self, region: &Region, address: u64, lookup: u64) -> Vec<Frame> {
+        let inside = lookup - region.start;
+        let position = region.offset.saturating_add(inside);
+        match &region.backing {
+            Backing::File(module) => self.resolve_in_module(module, position, address, lookup),
+            Backing::Vdso => match self.vdso.get_or_init(Vdso::copy) {
+                Some(vdso) if vdso.size == region.end - region.start => {
+                    self.resolve_in_module(&vdso.module, inside, address, lookup)
+                }
+                _ => vec![Frame::in_module(address, "[vdso]", address - region.start)],
+            },
+            Backing::Anonymous if region.path.is_empty() => {
+                vec![Frame { offset: address - region.start, ..Frame::unknown(address) }]
+            }
+            Backing::Anonymous => {
+                vec![Frame::in_module(address, &base_name(&region.path), address - region.start)]
+            }
+            Backing::Unopened | Backing::Unreadable => {
+                let offset = position.saturating_add(address - lookup);
+                vec![Frame::in_module(address, &base_name(&region.path), offset)]
+            }
+        }
+    }
+
+    /// Names a position in a file; return addresses get their distance back that was taken off to
+    /// find the call.
+    fn resolve_in_module(
+        &self,
+        module: &Module,
+        position: u64,
+        address: u64,
+        lookup: u64,
+    ) -> Vec<Frame> {
+        let after_call = address - lookup;
+        let shape = module.shape.as_ref();
+        let target = shape.and_then(|shape| Some((shape.to_virtual(position)?, shape.start())));
+        let Some((target, start)) = target else {
+            return vec![Frame::in_module(address, &module.name, position + after_call)];
+        };
+        let names = module.names_at(target, || self.resolver.resolve(module, target));
+        if names.is_empty() {
+            let offset = target.saturating_sub(start) + after_call;
+            return vec![Frame::in_module(address, &module.name, offset)];
+        }
+        let shift = |name: &Name| Name { offset: name.offset + after_call, ..name.clone() };
+        names.iter().map(|name| Frame::in_function(address, &module.name, shift(name))).collect()
+    }
+
+    fn resolve_one_kernel(&mut self, address: u64, lookup: u64) -> Frame {
+        let Some((function, offset)) = self.kernel.look_up(lookup) else {
+            return Frame::unknown(address);
+        };
+        let offset = offset + (address - lookup);
+        Frame { function: Some(function), ..Frame::in_module(address, "[kernel]", offset) }
+    }
+}
+
+/// Each address with the one to look up for it: return addresses point behind the call, which may
+/// be the last instruction of its function or even of its file.
+fn lookups(addresses: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    let lookup = |(index, &address): (usize, &u64)| {
+        (address, if index == 0 { address } else { address.saturating_sub(1) })
+    };
+    addresses.iter().enumerate().map(lookup)
+}
+
+/// Whether a region may hold code that was made at run time.
+fn may_be_jit(region: &Region) -> bool {
+    match &region.backing {
+        Backing::Anonymous => true,
+        Backing::File(module) => module.shape.is_none(),
+        Backing::Unopened | Backing::Unreadable | Backing::Vdso => false,
+    }
+}
+
+/// Looks for the perf map of a process, unless it was found already.
+fn find_perf_map(process: &mut Process, folder: &Path) {
+    if process.perf_map.is_none() {
+        process.perf_map = PerfMap::find(folder);
+    }
+}
+
+fn resolve_jit(process: &Process, address: u64, lookup: u64) -> Option<Frame> {
+    let (function, offset) = process.perf_map.as_ref()?.look_up(lookup)?;
+    let offset = offset + (address - lookup);
+    Some(Frame { function: Some(function), ..Frame::in_module(address, "[jit]", offset) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Bars: what processes and groups of threads spend their time on.
+
+use super::color::{Line, Style};
+use super::layout::{left, right, width as columns};
+use super::units::{count, counted, duration, tight_percent};
+use crate::analyze::{Budget, ProcessRows, Row};
+use crate::model::Nanos;
+
+/// Processes shown.
+const PROCESSES: usize = 12;
+/// Groups shown of each process.
+const GROUPS: usize = 8;
+/// Columns of the thread count and of each percentage, with the blank before.
+const THREADS: usize = 8;
+const PERCENT: usize = 6;
+
+/// Widths of the columns.
+struct Columns {
+    name: usize,
+    bar: usize,
+}
+
+/// One bar with what stands beside it.
+struct Entry<'a> {
+    indent: usize,
+    label: String,
+    row: &'a Row,
+}
+
+/// A row for each process, group and, where they are there, thread.
+pub fn lines(processes: &[ProcessRows], width: usize) -> Vec<Line> {
+    if processes.is_empty() {
+        return Vec::new();
+    }
+    let shown = &processes[..processes.len().min(PROCESSES)];
+    let mut blocks = Vec::new();
+    for process in shown {
+        blocks.push((entries(process), rest_of_groups(process)));
+    }
+    let all = blocks.iter().flat_map(|(entries, _)| entries);
+    let longest = all.map(|entry| entry.indent + columns(&entry.label)).max().unwrap_or(0);
+    let sizes = sizes(longest, width);
+    let mut lines = vec![head(&sizes)];
+    for (entries, rest) in &blocks {
+        lines.extend(entries.iter().map(|entry| line(entry, &sizes)));
+        lines.extend(rest.iter().map(|text| Line::new(Style::Faint, left(text, width))));
+    }
+    lines.extend(rest_of_processes(&processes[shown.len()..]));
+    lines.push(legend());
+    lines
+}
+
+fn sizes(longest: usize, width: usize) -> Columns {
+    let room = width - THREADS - 1 - 4 * PERCENT;
+    let bar = (room / 2).clamp(12, 36);
+    Columns { name: longest.clamp(12, room - bar), bar }
+}
+
+fn head(sizes: &Columns) -> Line {
+    let mut text = left("", sizes.name);
+    text += &right("threads", THREADS);
+    text += " ";
+    text += &left("time of its threads", sizes.bar);
+    for title in ["run", "cpu", "wait", "idle"] {
+        text += &right(title, PERCENT);
+    }
+    Line::new(Style::Faint, text)
+}
+
+fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
+    let process = &rows.process;
+    let label = format!("{} [{}]", process.name, process.id);
+    let mut entries = vec![Entry { indent: 0, label, row: process }];
+    let is_alone = rows.groups.len() == 1 && rows.groups[0].group.name == process.name;
+    for group in rows.groups.iter().take(GROUPS) {
+        if !is_alone {
+            entries.push(Entry { indent: 2, label: group.group.name.clone(), row: &group.group });
+        }
+        if group.threads.len() > 1 || !is_alone {
+            entries.extend(group.threads.iter().map(|row| {
+                let label = match row.id {
+                    0 => format!("{} (ended)", row.name),
+                    id => format!("{} [{id}]", row.name),
+                };
+                Entry { indent: 4, label, row }
+            }));
+        }
+    }
+    entries
+}
+
+fn rest_of_groups(rows: &ProcessRows) -> Option<String> {
+    let rest = rows.groups.get(GROUPS..).filter(|rest| !rest.is_empty())?;
+    let working: Nanos = rest.iter().map(|rows| rows.group.budget.working()).sum();
+    let groups = counted(rest.len() as u64, "more group");
+    Some(format!("  … and {groups} of threads ({} working)", duration(working)))
+}
+
+fn rest_of_processes(rest: &[ProcessRows]) -> Option<Line> {
+    if rest.is_empty() {
+        return None;
+    }
+    let working: Nanos = rest.iter().map(|rows| rows.process.budget.working()).sum();
+    let processes = if rest.len() == 1 { "process" } else { "processes" };
+    let number = count(rest.len() as u64);
+    let text = format!("… and {number} more {processes} ({} working)", duration(working));
+    Some(Line::new(Style::Faint, text))
+}
+
+fn line(entry: &Entry<'_>, sizes: &Columns) -> Line {
+    let Row { budget, threads, estimated, .. } = entry.row;
+    let style = if entry.indent == 0 { Style::Strong } else { Style::Plain };
+    let indent = " ".repeat(entry.indent);
+    let mut line = Line::new(style, indent + &left(&entry.label, sizes.name - entry.indent));
+    line.push(Style::Plain, right(&count(*threads), THREADS));
+    line.push(Style::Plain, " ");
+    for (style, cell, length) in cells(budget, sizes.bar) {
+        line.push(style, cell.to_string().repeat(length));
+    }
+    let wall = budget.wall();
+    for (time, may_be_estimated) in [
+        (budget.running(), false),
+        (budget.runnable(), false),
+        (budget.blocked(), true),
+        (budget.idle(), true),
+    ] {
+        let mark = if *estimated && may_be_estimated && time > Nanos(0) { "~" } else { "" };
+        let text = format!("{mark}{}", tight_percent(time.share_of(wall)));
+        line.push(Style::Plain, right(&text, PERCENT));
+    }
+    line
+}
+
+/// The cells of a bar: each class in its turn, rounded so that they sum to its length.
+fn cells(budget: &Budget, length: usize) -> Vec<(Style, char, usize)> {
+    let classes = [
+        (Style::Running, '█', budget.running()),
+        (Style::Runnable, '▓', budget.runnable()),
+        (Style::Blocked, '▒', budget.blocked()),
+        (Style::Faint, '·', budget.idle()),
+        (Style::Warning, '?', budget.unattributed()),
+    ];
+    let wall = budget.wall();
+    let (mut before, mut drawn) = (Nanos(0), 0);
+    let mut cells = Vec::new();
+    for (style, cell, time) in classes {
+        before += time;
+        let end = (before.share_of(wall) * length as f64).round() as usize;
+        let end = end.min(length);
+        cells.push((style, cell, end - drawn));
+        drawn = end;
+    }
+    cells.push((Style::Plain, ' ', length - drawn));
+    cells
+}
+
+fn legend() -> Line {
+    let mut line = Line::default();
+    for (style, cell, words) in [
+        (Style::Running, "█", " run  "),
+        (Style::Runnable, "▓", " waits for a CPU  "),
+        (Style::Blocked, "▒", " waits  "),
+        (Style::Plain, "·", " idle  "),
+        (Style::Warning, "?", " unattributed"),
+    ] {
+        line.push(style, cell);
+        line.push(Style::Faint, words);
+    }
+    line
+}

@@ -1,0 +1,146 @@
+//! The document for programs: docs/json.md, docs/schema/dwell-1.schema.json.
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use crate::analyze::is_waiting_for_work;
+use crate::model::{
+    Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
+    WaitObject, WakerCount, state_name,
+};
+
+/// Name and version of the format.
+const SCHEMA: &str = "dwell/1";
+
+/// A profile as a document.
+#[derive(Debug, Serialize)]
+pub struct Document<'a> {
+    schema: &'static str,
+    window: Window,
+    host: &'a Host,
+    target: &'a Target,
+    trust: &'a Trust,
+    threads: Vec<Thread<'a>>,
+    waits: Vec<WaitRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Window {
+    start_monotonic_ns: Nanos,
+    end_monotonic_ns: Nanos,
+    duration_ns: Nanos,
+}
+
+#[derive(Debug, Serialize)]
+struct Thread<'a> {
+    pid: Pid,
+    tid: Tid,
+    comm: &'a str,
+    process: &'a str,
+    wall_ns: Nanos,
+    running_ns: Nanos,
+    runnable_ns: Nanos,
+    blocked_ns: Blocked,
+    voluntary: u64,
+    involuntary: u64,
+    threads: u64,
+    ended: bool,
+    kernel_thread: bool,
+}
+
+/// Every kind of wait, and the unattributed rest.
+#[derive(Debug)]
+struct Blocked(StateTimes);
+
+impl Serialize for Blocked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (kind, time) in self.0.waits() {
+            map.serialize_entry(state_name(kind), &time)?;
+        }
+        let rest = State::Unattributed;
+        map.serialize_entry(state_name(rest), &self.0.of(rest))?;
+        map.end()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct WaitRow<'a> {
+    pid: Pid,
+    comm: &'a str,
+    kind: &'static str,
+    syscall: Option<&'a str>,
+    object: &'a WaitObject,
+    count: u64,
+    clipped: u64,
+    total_ns: Nanos,
+    max_ns: Nanos,
+    p50_ns: Nanos,
+    p95_ns: Nanos,
+    p99_ns: Nanos,
+    threads: u64,
+    thread_groups: &'a [String],
+    waiting_for_work: bool,
+    wakers: &'a [WakerCount],
+    other_wakers: u64,
+    stack: Vec<&'a str>,
+}
+
+/// The document of a profile: all of its threads and all of its waits.
+pub fn document(profile: &Profile) -> Document<'_> {
+    let window = Window {
+        start_monotonic_ns: profile.window.start,
+        end_monotonic_ns: profile.window.end,
+        duration_ns: profile.window.duration(),
+    };
+    Document {
+        schema: SCHEMA,
+        window,
+        host: &profile.host,
+        target: &profile.target,
+        trust: &profile.trust,
+        threads: profile.threads.iter().map(thread).collect(),
+        waits: profile.waits.iter().map(wait).collect(),
+    }
+}
+
+fn thread(books: &ThreadBooks) -> Thread<'_> {
+    Thread {
+        pid: books.pid,
+        tid: books.tid,
+        comm: &books.comm,
+        process: &books.process,
+        wall_ns: books.wall,
+        running_ns: books.times.of(State::Running),
+        runnable_ns: books.times.of(State::Runnable),
+        blocked_ns: Blocked(books.times),
+        voluntary: books.voluntary,
+        involuntary: books.involuntary,
+        threads: books.folded,
+        ended: books.ended,
+        kernel_thread: books.in_kernel,
+    }
+}
+
+fn wait(wait: &Wait) -> WaitRow<'_> {
+    WaitRow {
+        pid: wait.pid,
+        comm: &wait.comm,
+        kind: state_name(wait.kind),
+        syscall: wait.syscall.as_deref(),
+        object: &wait.object,
+        count: wait.count,
+        clipped: wait.clipped,
+        total_ns: wait.total,
+        max_ns: wait.latency.max(),
+        p50_ns: wait.latency.quantile(0.5),
+        p95_ns: wait.latency.quantile(0.95),
+        p99_ns: wait.latency.quantile(0.99),
+        threads: wait.threads,
+        thread_groups: &wait.thread_groups,
+        waiting_for_work: is_waiting_for_work(wait),
+        wakers: &wait.wakers,
+        other_wakers: wait.other_wakers,
+        stack: wait.stack.iter().map(|frame| frame.name.as_str()).collect(),
+    }
+}

@@ -1,0 +1,17 @@
+//! Shows a profile: as text for people, as a document for programs. Computes nothing.
+
+mod bars;
+mod color;
+mod headline;
+mod json;
+mod layout;
+#[cfg(test)]
+mod tests;
+mod text;
+mod trust;
+mod units;
+mod waits;
+mod words;
+
+pub use json::document;
+pub use text::{TextOptions, render};

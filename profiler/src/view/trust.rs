@@ -1,0 +1,79 @@
+//! How far to trust the report, and what it cost.
+
+use super::color::{Line, Style};
+use super::layout::wrap_words;
+use super::units::{bytes, cores, count, counted, duration, fine_percent};
+use crate::analyze::Cost;
+use crate::model::{Nanos, Trust};
+
+/// The trust lines.
+pub fn lines(trust: &Trust, cost: &Cost, width: usize) -> Vec<Line> {
+    let losses = losses(trust);
+    let mut text = verdict(trust, &losses);
+    text += &format!("; {} cut by the window's edges", counted(trust.clipped_waits, "wait"));
+    text += &format!("; {}.", price(trust, cost));
+    let style = if losses.is_empty() { Style::Faint } else { Style::Warning };
+    let mut lines = paragraph(&text, "Trust: ", style, width);
+    if !trust.switched_off.is_empty() {
+        let text = format!("not available here: {}.", trust.switched_off.join(", "));
+        lines.extend(paragraph(&text, "       ", Style::Warning, width));
+    }
+    lines
+}
+
+fn paragraph(text: &str, first: &str, style: Style, width: usize) -> Vec<Line> {
+    let lines = wrap_words(text, first, 7, width);
+    lines.into_iter().map(|line| Line::new(style, line)).collect()
+}
+
+fn verdict(trust: &Trust, losses: &[String]) -> String {
+    let mut text = String::new();
+    if losses.is_empty() && trust.coverage >= 0.999 {
+        text += "complete: ";
+    }
+    text += &format!("{} of thread time attributed", fine_percent(trust.coverage));
+    if trust.unattributed_ns > Nanos(0) {
+        text += &format!(" ({} not)", duration(trust.unattributed_ns));
+    }
+    match losses {
+        [] => text += ", nothing lost",
+        _ => text += &format!("; lost: {}", losses.join(", ")),
+    }
+    if trust.failed_stacks > 0 {
+        text += &format!("; {} could not be walked", counted(trust.failed_stacks, "stack"));
+    }
+    text
+}
+
+/// Everything that was refused or went unseen.
+fn losses(trust: &Trust) -> Vec<String> {
+    let named = [trust.lost_waits, trust.lost_threads, trust.lost_processes, trust.lost_objects];
+    let unnamed = named.into_iter().fold(trust.lost_keys, u64::saturating_sub);
+    [
+        (trust.lost_events, "event", ""),
+        (trust.lost_stacks, "stack", " (their waits show none)"),
+        (trust.lost_waits, "wait", " (only their time is known)"),
+        (trust.lost_threads, "thread", " (their time is unattributed)"),
+        (trust.lost_processes, "process", ""),
+        (trust.lost_objects, "object", " (sockets and files: their waits name none)"),
+        (unnamed, "table entry", ""),
+        (trust.missed_switches, "context switch", " unseen"),
+        (trust.failed_reads, "failed read", " of kernel memory"),
+    ]
+    .into_iter()
+    .filter(|(number, ..)| *number > 0)
+    .map(|(number, one, more)| format!("{}{more}", counted(number, one)))
+    .collect()
+}
+
+fn price(trust: &Trust, cost: &Cost) -> String {
+    let probes = match (cost.probe_cores, cost.ns_per_run, trust.probe_runs) {
+        (Some(share), Some(each), Some(runs)) => {
+            format!("probes used {} of a core ({each:.0} ns × {})", cores(share), count(runs))
+        }
+        (Some(share), ..) => format!("probes used {} of a core", cores(share)),
+        _ => "the cost of the probes is not known".to_owned(),
+    };
+    let collector = cores(cost.collector_cores);
+    format!("{probes}, dwell itself {collector}, tables {}", bytes(trust.table_bytes))
+}

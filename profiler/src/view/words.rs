@@ -1,0 +1,168 @@
+//! Kinds, objects and causes in plain words.
+
+use super::units::{count, counted};
+use crate::analyze::{Activity, Idle, TopWait};
+use crate::model::{Cause, Direction, Role, State, WaitObject};
+
+/// What the time of an activity is spent on, after "x % of its working time is spent".
+pub fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Running => "running",
+        Activity::Runnable => "waiting for a CPU",
+        Activity::Blocked(kind) => match kind {
+            State::Futex => "waiting for a lock",
+            State::Socket => "waiting on a socket",
+            State::Poll => "waiting for an event",
+            State::Sleep => "sleeping",
+            State::Disk => "waiting for the disk",
+            State::PageFault => "waiting in page faults",
+            State::Pipe => "waiting on a pipe",
+            State::FileLock => "waiting for a file lock",
+            State::Child => "waiting for a child process",
+            State::IoUring => "waiting for io_uring",
+            State::Kernel => "waiting inside the kernel",
+            State::Stopped => "stopped",
+            _ => "waiting for something else",
+        },
+    }
+}
+
+/// The kind of a wait.
+pub fn kind(wait: &TopWait) -> &'static str {
+    match wait.kind {
+        State::Futex if wait.idle.is_some() => "condition (futex)",
+        State::Futex => "lock (futex)",
+        State::Socket => "socket",
+        State::Poll if wait.idle.is_some() => "event loop (poll)",
+        State::Poll => "event (poll)",
+        State::Sleep => "sleep",
+        State::Disk => "disk",
+        State::PageFault => "page fault",
+        State::Pipe => "pipe",
+        State::FileLock => "file lock",
+        State::Child => "child process",
+        State::IoUring => "io_uring",
+        State::Kernel => "kernel",
+        State::Stopped => "stopped",
+        _ => "other",
+    }
+}
+
+/// Why a wait is no problem.
+pub fn idle(reason: Idle) -> &'static str {
+    match reason {
+        Idle::EventLoop => "waiting for work: an event loop without an event",
+        Idle::Connection => "waiting for work: the next connection",
+        Idle::Request => "waiting for work: the next request",
+        Idle::Datagram => "waiting for work: data on a socket without client or server",
+        Idle::Timer => "waiting for a time or a signal",
+        Idle::Child => "waiting for a child's end",
+        Idle::Completion => "waiting for work: a completion",
+        Idle::Input => "waiting for work: input",
+        Idle::KernelThread => "waiting for work: a kernel thread at rest",
+        Idle::Condition => "waiting for work: a condition, not a lock",
+    }
+}
+
+/// What was waited for.
+pub fn object(wait: &TopWait) -> String {
+    match &wait.object {
+        WaitObject::None => syscall(wait),
+        WaitObject::Unrecorded => "not recorded: the table of waits was full".to_owned(),
+        WaitObject::Futex { address, op, private, .. } => futex(*address, op, *private),
+        WaitObject::Inet { protocol, local, peer, role, direction, .. } => {
+            let what = match direction {
+                Direction::Receive => format!("from {peer}"),
+                Direction::Send => format!("to {peer}"),
+                Direction::Accept => format!("connections to {local}"),
+                Direction::Connect => format!("connecting to {peer}"),
+            };
+            format!("{what} ({protocol}{})", side(*role))
+        }
+        WaitObject::Unix { local, peer, role, direction, .. } => {
+            let path = if *role == Role::Server { local } else { peer };
+            let blank = if path.is_empty() { "" } else { " " };
+            format!("{}{blank}{path} (unix{})", way(*direction), side(*role))
+        }
+        WaitObject::OtherSocket { family, direction } => format!("{} ({family})", way(*direction)),
+        WaitObject::File { inode, device, name, path } => {
+            named("file", path.as_deref().unwrap_or(name), *inode, device)
+        }
+        WaitObject::Pipe { inode, device, name } => named("", name, *inode, device),
+        WaitObject::Epoll { fd } => format!("epoll descriptor {fd}"),
+        WaitObject::IoUring { fd } => format!("descriptor {fd}"),
+        WaitObject::Kernel { function } => format!("kernel function {function}"),
+        WaitObject::Child { pid: -1 } => "any child".to_owned(),
+        WaitObject::Child { pid } if *pid > 0 => format!("process {pid}"),
+        WaitObject::Child { .. } => "any child of a group".to_owned(),
+    }
+}
+
+/// A futex: its address, and what is unusual about it.
+pub fn futex(address: u64, op: &str, private: bool) -> String {
+    let sharing = if private { "private" } else { "shared" };
+    match op {
+        "wait" | "wait_bitset" => format!("futex {address:#x} {sharing}"),
+        _ => format!("futex {address:#x} {sharing}, {op}"),
+    }
+}
+
+fn syscall(wait: &TopWait) -> String {
+    match &wait.syscall {
+        Some(name) => format!("in {name}"),
+        None => "outside of system calls".to_owned(),
+    }
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Receive => "from its peer",
+        Direction::Send => "to its peer",
+        Direction::Accept => "connections",
+        Direction::Connect => "connecting",
+    }
+}
+
+fn side(role: Role) -> &'static str {
+    match role {
+        Role::Server => ", server side",
+        Role::Client => ", client side",
+        Role::Unknown => "",
+    }
+}
+
+fn named(what: &str, name: &str, inode: u64, device: &str) -> String {
+    let blank = if what.is_empty() { "" } else { " " };
+    match name {
+        "" => format!("{what}{blank}inode {inode} on device {device}"),
+        _ => format!("{what}{blank}{name}"),
+    }
+}
+
+/// Who ended waits.
+pub fn waker(group: &str, cause: Cause) -> &str {
+    match cause {
+        Cause::Thread if group.is_empty() => "a thread without a name",
+        Cause::Thread => group,
+        Cause::Timer => "timer",
+        Cause::Network => "network",
+        Cause::Irq => "interrupt",
+        Cause::Unknown => "unseen",
+    }
+}
+
+/// The process of a wait: `postgres, pid 42` or `postgres, 32 processes`.
+pub fn process(wait: &TopWait) -> String {
+    match wait.pids.first() {
+        Some(only) if wait.pids.len() == 1 => format!("{}, pid {only}", wait.comm),
+        _ => format!("{}, {}", wait.comm, counted(wait.pids.len() as u64, "process")),
+    }
+}
+
+/// `, 3 cut off by the window's edges`; nothing if none was.
+pub fn clipped(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        _ => format!(", {} cut off by the window's edges", count(number)),
+    }
+}
