@@ -1,0 +1,23 @@
+//! The harness that holds `dwell` against programs whose truth is known.
+//!
+//! - [`dwell`] starts the binary and reads its document ([`document`]);
+//! - [`books`] checks that a document's sums balance;
+//! - [`schedstat`] asks the kernel's own accounting the same question;
+//! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
+//! - [`servers`] starts real servers and the programs that load them.
+
+pub mod books;
+pub mod bpf;
+pub mod clock;
+pub mod document;
+pub mod dwell;
+pub mod lines;
+pub mod machine;
+pub mod need;
+pub mod outcome;
+pub mod proc;
+pub mod process;
+pub mod schedstat;
+pub mod servers;
+pub mod tolerance;
+pub mod workload;

@@ -1,0 +1,24 @@
+//! Real servers, and the programs that load them. All end when dropped.
+
+mod load;
+mod postgres;
+mod redis;
+
+pub use load::{Load, sysbench};
+pub use postgres::{Door, Postgres};
+pub use redis::Redis;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// A TCP port of 127.0.0.1 that was free a moment ago.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn installed(program: &str) -> Result<PathBuf> {
+    crate::need::program(program).with_context(|| format!("{program} is not installed"))
+}

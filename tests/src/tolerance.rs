@@ -1,0 +1,66 @@
+//! When two figures for the same thing agree.
+
+use anyhow::{Result, ensure};
+
+/// How far apart two figures may be: a share of the expected one, or an absolute amount,
+/// whichever is more.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// Share of the expected figure.
+    pub share: f64,
+    /// Absolute amount.
+    pub floor: u64,
+}
+
+impl Tolerance {
+    /// A share and nothing else.
+    pub const fn share(share: f64) -> Self {
+        Self { share, floor: 0 }
+    }
+
+    /// A share, or an amount where that is more.
+    pub const fn share_or(share: f64, floor: u64) -> Self {
+        Self { share, floor }
+    }
+
+    /// Whether `actual` is near enough to `expected`.
+    pub fn holds(&self, actual: u64, expected: u64) -> bool {
+        let allowed = (expected as f64 * self.share).max(self.floor as f64);
+        actual.abs_diff(expected) as f64 <= allowed
+    }
+
+    /// Fails with both figures, and how far apart they are, unless they agree.
+    pub fn check(&self, what: &str, actual: u64, expected: u64) -> Result<()> {
+        let difference = actual as f64 - expected as f64;
+        let percent = 100.0 * difference / (expected as f64).max(1.0);
+        ensure!(
+            self.holds(actual, expected),
+            "{what}: dwell says {actual}, the truth is {expected} ({percent:+.3} %; allowed: {:.1} % or {})",
+            100.0 * self.share,
+            self.floor,
+        );
+        Ok(())
+    }
+}
+
+/// Planned waits: 2 %.
+pub const TRUTH: Tolerance = Tolerance::share(0.02);
+/// How often something was waited for: 2 %, or two.
+pub const COUNT: Tolerance = Tolerance::share_or(0.02, 2);
+/// A thread's books: 0.1 %, or 100 µs.
+pub const BOOKS: Tolerance = Tolerance::share_or(0.001, 100_000);
+/// The kernel's own accounting: 1 %, or 5 ms.
+pub const SCHEDSTAT: Tolerance = Tolerance::share_or(0.01, 5_000_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_of_share_and_floor_counts() {
+        assert!(BOOKS.holds(1_000_100_000, 1_000_000_000));
+        assert!(BOOKS.holds(1_001_000_000, 1_000_000_000));
+        assert!(!BOOKS.holds(1_001_000_001, 1_000_000_000));
+        assert!(BOOKS.holds(0, 100_000) && !BOOKS.holds(0, 100_001));
+    }
+}

@@ -1,0 +1,94 @@
+//! One small file for each workload.
+
+mod children;
+mod disk;
+mod disk_load;
+mod exec;
+mod file_lock;
+mod fork_tree;
+mod fsync;
+mod long_wait;
+mod meter;
+mod mutex;
+mod page_fault;
+mod pipe;
+mod shared;
+mod sleep;
+mod socket;
+mod spin;
+mod stage;
+mod stopped;
+mod system;
+mod threads;
+mod waitpid;
+
+pub use stage::Stage;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Workload {
+    /// Four threads take turns on one mutex, each holding it for 5 ms of sleep.
+    Mutex,
+    /// Sleeps of 10 ms.
+    Sleep,
+    /// A TCP client; its server, another process, answers after 20 ms.
+    Socket,
+    /// The same over a Unix socket.
+    UnixSocket,
+    /// A reader of a byte that another process writes every 10 ms.
+    Pipe,
+    /// Writes and flushes a file on a disk.
+    Fsync,
+    /// Waits for children that sleep 50 ms.
+    Waitpid,
+    /// Two processes contend for the lock of a file, each holding it for 10 ms.
+    Flock {
+        /// By fcntl(2) in place of flock(2).
+        #[arg(long)]
+        fcntl: bool,
+    },
+    /// Twice as many spinning threads as CPUs, and one.
+    Spin,
+    /// Touches the pages of a mapped file that is not in memory.
+    PageFault,
+    /// A child that is stopped for 300 ms of every 600.
+    Stopped,
+    /// Waits that are older than `ready`, that end after the end, or both.
+    LongWait,
+    /// Creates and joins many short threads.
+    Threads {
+        /// A second.
+        #[arg(long, default_value_t = 2000)]
+        rate: u64,
+    },
+    /// A thread that is not the leader turns the process into `sleep`.
+    Exec,
+    /// Children and grandchildren that come and go.
+    ForkTree,
+}
+
+impl Workload {
+    /// Does it.
+    pub fn run(self, stage: Stage) -> Result<()> {
+        match self {
+            Self::Mutex => mutex::run(stage),
+            Self::Sleep => sleep::run(stage),
+            Self::Socket => socket::run_tcp(stage),
+            Self::UnixSocket => socket::run_unix(stage),
+            Self::Pipe => pipe::run(stage),
+            Self::Fsync => fsync::run(stage),
+            Self::Waitpid => waitpid::run(stage),
+            Self::Flock { fcntl } => file_lock::run(stage, fcntl),
+            Self::Spin => spin::run(stage),
+            Self::PageFault => page_fault::run(stage),
+            Self::Stopped => stopped::run(stage),
+            Self::LongWait => long_wait::run(stage),
+            Self::Threads { rate } => threads::run(stage, rate),
+            Self::Exec => exec::run(stage),
+            Self::ForkTree => fork_tree::run(stage),
+        }
+    }
+}

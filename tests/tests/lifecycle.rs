@@ -1,0 +1,177 @@
+//! Point 7: how dwell begins and ends, alone and beside another.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use dwell_tests::bpf::{self, Loaded};
+use dwell_tests::document::Document;
+use dwell_tests::dwell::{self, Dwell, observe};
+use dwell_tests::lines::Lines;
+use dwell_tests::machine::Machine;
+use dwell_tests::outcome::Outcome;
+use dwell_tests::process::Bounded;
+use dwell_tests::tolerance::TRUTH;
+use dwell_tests::workload::Workload;
+use dwell_tests::{books, need_program, need_root};
+
+const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
+
+fn sleeps_are_right(document: &Document, outcome: &Outcome) -> Result<()> {
+    books::check(document)?;
+    TRUTH.check("sleep", document.blocked_ns(outcome.pid, "sleep"), outcome.waits.blocked_ns)
+}
+
+#[test]
+fn two_at_once_do_not_disturb_each_other() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["sleep", "--seconds", "3"])?;
+    let first = Dwell::attach_to(&[workload.pid()])?;
+    workload.go()?;
+    // This one comes and goes while the first is at work, and has its own tables made small.
+    let pid = workload.pid().to_string();
+    let second = observe(&["-p", &pid, "-d", "1s", "--max-waits", "2"])?;
+    let outcome = workload.outcome()?;
+    sleeps_are_right(&first.interrupt()?.document()?, &outcome)?;
+    books::check_balance(&second)?;
+    let [thread] = second.threads_of(outcome.pid).collect::<Vec<_>>()[..] else {
+        bail!("one thread, and one row");
+    };
+    TRUTH.check("wall", thread.wall_ns, second.body.window.duration_ns)
+}
+
+#[test]
+fn two_with_one_window() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["sleep", "--seconds", "2"])?;
+    let both = [Dwell::attach_to(&[workload.pid()])?, Dwell::attach_to(&[workload.pid()])?];
+    workload.go()?;
+    let outcome = workload.outcome()?;
+    for dwell in both {
+        sleeps_are_right(&dwell.interrupt()?.document()?, &outcome)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn interrupt_prints_the_report() -> Result<()> {
+    ends_with_a_report(libc::SIGINT)
+}
+
+#[test]
+fn terminate_prints_the_report() -> Result<()> {
+    ends_with_a_report(libc::SIGTERM)
+}
+
+fn ends_with_a_report(signal: i32) -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["sleep", "--seconds", "1"])?;
+    let dwell = Dwell::attach_to(&[workload.pid()])?;
+    workload.go()?;
+    let outcome = workload.outcome()?;
+    sleeps_are_right(&dwell.end_by(signal)?.document()?, &outcome)
+}
+
+#[test]
+fn nothing_is_left_after_kill() -> Result<()> {
+    nothing_is_left_after(libc::SIGKILL)
+}
+
+#[test]
+fn nothing_is_left_after_interrupt() -> Result<()> {
+    nothing_is_left_after(libc::SIGINT)
+}
+
+fn nothing_is_left_after(signal: i32) -> Result<()> {
+    need_root!();
+    need_program!("bpftool");
+    let _machine = Machine::take()?;
+    let workload = Workload::start(WORKLOAD, &["sleep"])?;
+    let dwell = Dwell::attach_to(&[workload.pid()])?;
+    let own = Loaded::by(dwell.pid())?;
+    let seen = Loaded::everything()?.common(&own);
+    ensure!(!seen.programs.is_empty() && !seen.maps.is_empty(), "bpftool sees {seen:?} of {own:?}");
+    let mut process = dwell.into_process();
+    process.signal(signal)?;
+    process.wait_within(Duration::from_secs(30))?;
+    // The kernel takes links and programs down a little after the last descriptor is closed.
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = Loaded::everything()?.common(&own);
+        let named = bpf::programs_named("dwell_")?;
+        if left.is_empty() && named.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "five seconds later there are {left:?} and {named:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_quietly() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let workload = Workload::start(WORKLOAD, &["sleep"])?;
+    let pid = workload.pid().to_string();
+    for form in [&[][..], &["--json"]] {
+        let mut command = dwell::command()?;
+        command.args([&["attach", "-p", &pid, "-d", "500ms"], form].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Bounded::spawn(&mut command)?;
+        drop(process.child().stdout.take());
+        let stderr = Lines::of(process.child().stderr.take().context("no stderr")?);
+        let status = process.wait_within(Duration::from_secs(30))?;
+        let mut said = stderr.rest(Duration::from_secs(5));
+        said.retain(|line| !line.starts_with("dwell: attached"));
+        ensure!(status.success() && said.is_empty(), "{form:?}: {status}, {said:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_is_followed_to_its_end() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let document = observe(&["--", "sleep", "0.5"])?;
+    books::check(&document)?;
+    let mut rows = document.body.threads.iter().filter(|thread| thread.comm == "sleep");
+    let (Some(thread), None) = (rows.next(), rows.next()) else {
+        bail!("one thread named sleep, not {:?}", document.body.threads);
+    };
+    TRUTH.check("sleep", thread.blocked("sleep"), 500_000_000)?;
+    let wall = Duration::from_nanos(thread.wall_ns);
+    ensure!(wall < Duration::from_secs(2), "it lived {wall:?}");
+    Ok(())
+}
+
+#[test]
+fn a_command_that_fails_has_a_report_too() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let finished =
+        Dwell::attach(&["--", "sh", "-c", "sleep 0.2; exit 3"])?.finish(Duration::from_secs(30))?;
+    let document = Document::parse(&finished.stdout)?;
+    books::check(&document)?;
+    let slept: u64 = document.pids().iter().map(|&pid| document.blocked_ns(pid, "sleep")).sum();
+    TRUTH.check("sleep", slept, 200_000_000)
+}
+
+#[test]
+fn the_end_of_the_target_ends_the_report() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["sleep", "--seconds", "1"])?;
+    let dwell = Dwell::attach_to(&[workload.pid()])?;
+    workload.go()?;
+    let outcome = workload.outcome()?;
+    workload.end()?;
+    // It would go on for a minute.
+    let document = dwell.finish(Duration::from_secs(10))?.document()?;
+    sleeps_are_right(&document, &outcome)?;
+    let late_ns = document.body.window.end_monotonic_ns.saturating_sub(outcome.end_ns);
+    ensure!(late_ns < 5_000_000_000, "the window ends {late_ns} ns after the target");
+    Ok(())
+}
