@@ -61,6 +61,12 @@ offsets! {
     task_files = "task_struct"."files",
     /// State shared by the threads of the process.
     task_signal = "task_struct"."signal",
+    /// Its entity in the fair scheduling class.
+    task_se = "task_struct"."se",
+    /// CPU time so far.
+    se_sum_exec = "sched_entity"."sum_exec_runtime",
+    /// CPU time when it was last given a CPU.
+    se_prev_sum_exec = "sched_entity"."prev_sum_exec_runtime",
     /// cgroups it is in.
     task_cgroups = "task_struct"."cgroups",
     /// Threads of the process that have not begun to exit.

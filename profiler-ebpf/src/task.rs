@@ -127,6 +127,15 @@ impl Task {
         field::task_comm().read(self.0)
     }
 
+    /// How long it has held the CPU that it is about to leave, by the scheduler's own accounts
+    /// (`set_next_entity` and `update_curr`, kernel/sched/fair.c); wrong for real-time threads.
+    #[inline(always)]
+    pub fn last_run_ns(self) -> u64 {
+        let Some(entity) = field::task_se().of(self.0) else { return u64::MAX };
+        let now: u64 = field::se_sum_exec().read(entity);
+        now.wrapping_sub(field::se_prev_sum_exec().read(entity))
+    }
+
     /// CLOCK_MONOTONIC, in nanoseconds.
     #[inline(always)]
     pub fn start_ns(self) -> u64 {

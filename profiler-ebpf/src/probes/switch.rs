@@ -56,11 +56,10 @@ fn switch_out(
     start: u64,
 ) {
     let was = record.state;
-    let known = was == State::Running as u8 || was == State::Unsettled as u8;
-    if !known {
-        maps::count(|loss| loss.anomalies += 1);
+    if was != State::Running as u8 && was != State::Unsettled as u8 {
+        recover(task, record, now, start);
     }
-    close(record, if known { State::Running } else { State::Unattributed }, now, start);
+    close(record, State::Running, now, start);
     if state & task_state::DEAD != 0 {
         finish(task, record, now);
         return;
@@ -76,6 +75,21 @@ fn switch_out(
         record.state = record.open.key.kind;
     } else {
         record.state = State::Runnable as u8;
+    }
+}
+
+/// The thread leaves a CPU that it was not seen to get: the switch was not shown to the probes (a
+/// kernel can keep some processes out of sight of tracing; switches away from those are missing).
+/// How long it has run, the scheduler knows; what it did before that, the last event told.
+#[inline(always)]
+fn recover(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
+    maps::count(|loss| loss.anomalies += 1);
+    let ran = task.last_run_ns();
+    let from = record.since_ns;
+    if ran > now - from {
+        close(record, State::Unattributed, now, start);
+    } else {
+        switch_in(record, now - ran, start);
     }
 }
 

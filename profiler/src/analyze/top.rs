@@ -47,7 +47,7 @@ pub struct TopWait {
     pub share: f64,
     /// Their durations.
     pub latency: Latency,
-    /// Threads that waited.
+    /// Threads that waited; at least, where several rows of a process have become one.
     pub threads: u64,
     /// Who ended them, most often first.
     pub wakers: Vec<WakenBy>,
@@ -142,13 +142,15 @@ impl TopWait {
     }
 
     fn add(&mut self, wait: &Wait) {
-        self.pids.insert(wait.pid);
+        let new_process = self.pids.insert(wait.pid);
         self.thread_groups.extend(wait.thread_groups.iter().cloned());
         self.count += wait.count;
         self.clipped += wait.clipped;
         self.total += wait.total;
         self.latency.merge(&wait.latency);
-        self.threads += wait.threads;
+        // Rows of one process that differ in a port are waits of much the same threads.
+        self.threads =
+            if new_process { self.threads + wait.threads } else { self.threads.max(wait.threads) };
         self.other_wakers += wait.other_wakers;
         for waker in &wait.wakers {
             self.add_waker(group_name(&waker.comm), waker.cause, waker.count);

@@ -6,4 +6,4 @@ mod describe;
 mod waits;
 
 pub use collector::{Collector, Names, Outcome};
-use decode::{Event, decode};
+use decode::decode;

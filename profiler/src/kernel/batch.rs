@@ -89,6 +89,7 @@ pub fn for_each<K: Plain, V: Plain>(
 }
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 
 /// `union bpf_attr`, its part for single elements.
@@ -107,6 +108,11 @@ pub fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
     let found = element(map, BPF_MAP_LOOKUP_ELEM, key, value.as_mut_ptr() as u64);
     // SAFETY: the kernel filled it; any bytes are valid (`Plain`).
     found.then(|| unsafe { value.assume_init() })
+}
+
+/// Adds an entry; false where the kernel refuses.
+pub fn insert<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K, value: &V) -> bool {
+    element(map, BPF_MAP_UPDATE_ELEM, key, std::ptr::from_ref(value) as u64)
 }
 
 /// Deletes an entry; one that is gone already is fine.

@@ -9,6 +9,7 @@ mod privileges;
 mod probes;
 mod symbols;
 mod tables;
+mod warm;
 
 pub use error::KernelError;
 pub use layout::{kernel_layout, missing_features};

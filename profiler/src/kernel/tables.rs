@@ -13,6 +13,7 @@ use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
 use super::KernelError;
 use super::batch::{self, Plain};
+use super::warm::warm;
 
 // SAFETY: `#[repr(C)]` without padding, integers only: any bytes are valid.
 unsafe impl Plain for WaitKey {}
@@ -65,7 +66,7 @@ impl Tables {
             .map_err(|error| KernelError::refused("dwell_events", &error))?;
         let loss = PerCpuArray::try_from(take(ebpf, "dwell_loss")?)
             .map_err(|error| KernelError::refused("dwell_loss", &error))?;
-        Ok(Self {
+        let tables = Self {
             events,
             loss,
             threads: hash::<u64, ThreadRecord>(ebpf, "dwell_threads")?,
@@ -75,7 +76,20 @@ impl Tables {
             objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
             programs,
             cost_known,
-        })
+        };
+        tables.warm();
+        Ok(tables)
+    }
+
+    /// Under keys that no probe uses: ids of stacks and objects are odd, thread numbers not 0.
+    fn warm(&self) {
+        // SAFETY: integers only: zero is valid.
+        let (thread, wait, stack, object) =
+            unsafe { std::mem::zeroed::<(ThreadRecord, WaitStats, StackFrames, Object)>() };
+        warm(self.threads.fd().as_fd(), &0u64, &thread);
+        warm(self.waits.fd().as_fd(), &WaitKey::default(), &wait);
+        warm(self.stacks.fd().as_fd(), &0u64, &stack);
+        warm(self.objects.fd().as_fd(), &0u64, &object);
     }
 
     /// Hands every record that waits in the ring buffer to `each`.

@@ -41,11 +41,6 @@ impl Nanos {
         Nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// In seconds.
-    pub fn seconds(self) -> f64 {
-        self.0 as f64 / 1e9
-    }
-
     /// This as a share of `whole`, 0 to 1; 0 of nothing.
     pub fn share_of(self, whole: Nanos) -> f64 {
         if whole.0 == 0 { 0.0 } else { self.0 as f64 / whole.0 as f64 }

@@ -161,8 +161,11 @@ pub struct Trust {
     pub failed_stacks: u64,
     /// Kernel memory that could not be read.
     pub failed_reads: u64,
-    /// Context switches that went unseen: the state that a thread was found in does not follow
-    /// from the last event. The time in question is unattributed.
+    /// Files, memory regions or processes that the symbolizer refused to stay within its bounds:
+    /// frames lack names for it.
+    pub refused_names: u64,
+    /// Context switches that went unseen: a thread left a CPU that it was not seen to get. How
+    /// long it had run is then taken from the scheduler's own accounts, or else unattributed.
     pub missed_switches: u64,
     /// Waits cut off by the window's beginning or end.
     pub clipped_waits: u64,

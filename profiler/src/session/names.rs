@@ -24,6 +24,11 @@ impl HostNames {
     pub fn new(symbolizer: Symbolizer, sched_text: (u64, u64)) -> Self {
         Self { symbolizer, sched_text: sched_text.0..sched_text.1, files: HashMap::new() }
     }
+
+    /// How often the symbolizer had to refuse something to stay within its bounds.
+    pub fn refused(&self) -> u64 {
+        self.symbolizer.limits_hit()
+    }
 }
 
 impl Names for HostNames {

@@ -298,7 +298,7 @@ impl Session {
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
         let trust = self.costs();
         let mut names = HostNames::new(self.symbolizer, sched_text());
-        Ok(self.collector.finish(Outcome {
+        let mut profile = self.collector.finish(Outcome {
             window: Window { start: self.start, end },
             host: host(),
             target: self.target,
@@ -312,7 +312,9 @@ impl Session {
             loss,
             trust,
             names: &mut names,
-        }))
+        });
+        profile.trust.refused_names = names.refused();
+        Ok(profile)
     }
 
     /// Ends the window a little ahead of time, so that every probe learns of the end before it

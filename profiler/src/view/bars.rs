@@ -1,8 +1,9 @@
 //! Bars: what processes and groups of threads spend their time on.
 
 use super::color::{Line, Style};
-use super::layout::{left, right, width as columns};
+use super::layout::{cut_middle, left, right, width as columns};
 use super::units::{count, counted, duration, tight_percent};
+use super::words::name_or_none;
 use crate::analyze::{Budget, ProcessRows, Row};
 use crate::model::Nanos;
 
@@ -47,6 +48,10 @@ pub fn lines(processes: &[ProcessRows], width: usize) -> Vec<Line> {
     }
     lines.extend(rest_of_processes(&processes[shown.len()..]));
     lines.push(legend());
+    if blocks.iter().flat_map(|(entries, _)| entries).any(|entry| entry.row.estimated) {
+        let text = "~ estimated: idle waits are kept by process, and rows shared them";
+        lines.push(Line::new(Style::Faint, cut_middle(text, width)));
+    }
     lines
 }
 
@@ -60,7 +65,7 @@ fn head(sizes: &Columns) -> Line {
     let mut text = left("", sizes.name);
     text += &right("threads", THREADS);
     text += " ";
-    text += &left("time of its threads", sizes.bar);
+    text += &left("thread time", sizes.bar);
     for title in ["run", "cpu", "wait", "idle"] {
         text += &right(title, PERCENT);
     }
@@ -69,18 +74,22 @@ fn head(sizes: &Columns) -> Line {
 
 fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
     let process = &rows.process;
-    let label = format!("{} [{}]", process.name, process.id);
+    let label = format!("{} [{}]", name_or_none(&process.name), process.id);
     let mut entries = vec![Entry { indent: 0, label, row: process }];
     let is_alone = rows.groups.len() == 1 && rows.groups[0].group.name == process.name;
     for group in rows.groups.iter().take(GROUPS) {
         if !is_alone {
-            entries.push(Entry { indent: 2, label: group.group.name.clone(), row: &group.group });
+            entries.push(Entry {
+                indent: 2,
+                label: name_or_none(&group.group.name).to_owned(),
+                row: &group.group,
+            });
         }
         if group.threads.len() > 1 || !is_alone {
             entries.extend(group.threads.iter().map(|row| {
                 let label = match row.id {
-                    0 => format!("{} (ended)", row.name),
-                    id => format!("{} [{id}]", row.name),
+                    0 => format!("{} (ended)", name_or_none(&row.name)),
+                    id => format!("{} [{id}]", name_or_none(&row.name)),
                 };
                 Entry { indent: 4, label, row }
             }));

@@ -58,6 +58,7 @@ fn losses(trust: &Trust) -> Vec<String> {
         (trust.lost_objects, "object", " (sockets and files: their waits name none)"),
         (unnamed, "table entry", ""),
         (trust.missed_switches, "context switch", " unseen"),
+        (trust.refused_names, "symbol file", " (their frames lack names)"),
         (trust.failed_reads, "failed read", " of kernel memory"),
     ]
     .into_iter()

@@ -1,7 +1,7 @@
 //! The longest waits, one by one.
 
 use super::color::{Line, Style};
-use super::layout::{cut_middle, width as columns, wrap, wrap_words};
+use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
 use crate::analyze::{TopWait, meaningful};
@@ -89,7 +89,7 @@ fn figures(wait: &TopWait) -> String {
         return format!("{} = {} {of}", duration(wait.total), percent(wait.share));
     }
     format!(
-        "{} = {} {of}; {}, p50 {}, p99 {}, max {}; {}{}",
+        "{} = {} {of}; {}, p50{TIE}{}, p99{TIE}{}, max{TIE}{}; {}{}",
         duration(wait.total),
         percent(wait.share),
         counted(wait.count, "wait"),

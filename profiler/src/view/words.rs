@@ -142,8 +142,7 @@ fn named(what: &str, name: &str, inode: u64, device: &str) -> String {
 /// Who ended waits.
 pub fn waker(group: &str, cause: Cause) -> &str {
     match cause {
-        Cause::Thread if group.is_empty() => "a thread without a name",
-        Cause::Thread => group,
+        Cause::Thread => name_or_none(group),
         Cause::Timer => "timer",
         Cause::Network => "network",
         Cause::Irq => "interrupt",
@@ -151,11 +150,17 @@ pub fn waker(group: &str, cause: Cause) -> &str {
     }
 }
 
+/// The name, or what stands for an empty one.
+pub fn name_or_none(name: &str) -> &str {
+    if name.is_empty() { "(no name)" } else { name }
+}
+
 /// The process of a wait: `postgres, pid 42` or `postgres, 32 processes`.
 pub fn process(wait: &TopWait) -> String {
+    let name = name_or_none(&wait.comm);
     match wait.pids.first() {
-        Some(only) if wait.pids.len() == 1 => format!("{}, pid {only}", wait.comm),
-        _ => format!("{}, {}", wait.comm, counted(wait.pids.len() as u64, "process")),
+        Some(only) if wait.pids.len() == 1 => format!("{name}, pid {only}"),
+        _ => format!("{name}, {}", counted(wait.pids.len() as u64, "process")),
     }
 }
 
