@@ -1,8 +1,6 @@
 //! The few words by which user space steers the probes, and the counters by which the probes
 //! say what they had to refuse.
 
-use crate::state::State;
-
 /// Written by user space, read by every probe.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +50,8 @@ pub struct Loss {
     pub threads: u64,
     /// Processes for which the process table had no place.
     pub processes: u64,
-    /// Waits whose key found no place in the wait table.
+    /// Waits whose key found no place in the wait table; their time is unattributed.
     pub waits: u64,
-    /// Time of those waits, by [`State`], in nanoseconds.
-    pub wait_ns: [u64; State::COUNT],
     /// Stacks that found no place in the stack table.
     pub stacks: u64,
     /// Stacks that could not be walked.

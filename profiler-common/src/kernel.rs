@@ -61,6 +61,10 @@ offsets! {
     task_files = "task_struct"."files",
     /// State shared by the threads of the process.
     task_signal = "task_struct"."signal",
+    /// The scheduler's accounts of it (absent where they are not kept).
+    task_sched_info = "task_struct"."sched_info",
+    /// Time it has waited for a CPU.
+    run_delay = "sched_info"."run_delay",
     /// Its entity in the fair scheduling class.
     task_se = "task_struct"."se",
     /// CPU time so far.

@@ -108,6 +108,10 @@ pub struct ThreadRecord {
     pub seed_registers: SeedRegisters,
     /// Who woke it last.
     pub waker: Waker,
+    /// How long it last waited for a CPU, inside the window, in nanoseconds.
+    pub last_ready_ns: u64,
+    /// All of its waits for a CPU by the scheduler's accounts, when it last left one.
+    pub run_delay_ns: u64,
     /// Switches in which it blocked.
     pub voluntary: u64,
     /// Switches in which it was preempted or yielded.
@@ -134,5 +138,5 @@ pub struct ThreadRecord {
     pub comm: Comm,
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 368);
+const _: () = assert!(size_of::<ThreadRecord>() == 384);
 const _: () = assert!(size_of::<Waker>() == 32);

@@ -65,6 +65,7 @@ pub fn follow(task: Task, state: State, now: u64) {
         (*record).born_ns = now;
         (*record).state = state as u8;
         (*record).flags = if task.is_kernel_thread() { FLAG_KERNEL_THREAD } else { 0 };
+        (*record).run_delay_ns = task.run_delay_ns().unwrap_or(0);
         (*record).tgid = task.global_tgid();
         name(task, &mut *record);
         let last = atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(serial, 1);

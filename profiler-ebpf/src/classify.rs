@@ -101,8 +101,9 @@ pub fn describe(
         return;
     };
     open.key.syscall = syscall.number;
-    // Number 0 stands in for those beyond the table; such a call has no first argument of use.
-    let class = CLASSES[maps::slot(syscall.number as u32, COUNT)];
+    // The last entry, which no system call has, stands for all beyond the table.
+    let index = (syscall.number as u32).min(COUNT as u32 - 1);
+    let class = CLASSES[maps::slot(index, COUNT)];
     let use_of_file = if blocked.state & UNINTERRUPTIBLE != 0 {
         uninterruptible(blocked.task, class, open)
     } else {

@@ -94,7 +94,7 @@ pub mod field {
 
     fields! {
         task_flags, task_state, task_on_cpu, task_stack, task_pid, task_tgid, task_group_leader,
-        task_thread_pid, task_comm, task_start_time, task_files, task_signal, task_se, se_sum_exec, se_prev_sum_exec, task_cgroups,
+        task_thread_pid, task_comm, task_start_time, task_files, task_signal, task_sched_info, run_delay, task_se, se_sum_exec, se_prev_sum_exec, task_cgroups,
         signal_live, pid_level, pid_numbers, upid_nr, upid_ns, pid_namespace_ns, files_fdt,
         fdt_fd, file_inode, file_path, file_private_data, path_dentry, dentry_name,
         qstr_name, inode_mode, inode_ino, inode_sb, sb_dev, sb_magic, mapping_host, socket_sk,
@@ -121,4 +121,4 @@ impl Field {
     }
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 58 * 4);
+const _: () = assert!(size_of::<KernelOffsets>() == 60 * 4);

@@ -59,13 +59,13 @@ impl Saved {
         unsafe { (bpf_task_pt_regs(task) as *const Saved).as_ref() }
     }
 
-    /// The system call it is inside of.
+    /// The system call it is inside of; for 32-bit code one without a number.
     #[inline(always)]
     pub fn syscall(&self) -> Option<Syscall> {
-        let number = self.orig_ax;
-        if self.ax != ENOSYS || number >= NO_SYSCALL as u64 || self.cs == USER32_CS {
+        if self.ax != ENOSYS || self.orig_ax >= NO_SYSCALL as u64 {
             return None;
         }
+        let number = if self.cs == USER32_CS { NO_SYSCALL as u64 } else { self.orig_ax };
         Some(Syscall { number: number as u16, first: self.di, second: self.si })
     }
 

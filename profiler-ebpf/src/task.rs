@@ -127,6 +127,14 @@ impl Task {
         field::task_comm().read(self.0)
     }
 
+    /// How long it has waited for CPUs so far, by the scheduler's own accounts; `None` where they
+    /// are not kept.
+    #[inline(always)]
+    pub fn run_delay_ns(self) -> Option<u64> {
+        let info = field::task_sched_info().of(self.0)?;
+        Some(read(field::run_delay().of(info)?))
+    }
+
     /// How long it has held the CPU that it is about to leave, by the scheduler's own accounts
     /// (`set_next_entity` and `update_curr`, kernel/sched/fair.c); wrong for real-time threads.
     #[inline(always)]

@@ -101,9 +101,15 @@ fn sleep() -> Result<()> {
     let [wait] = waits.0.as_slice() else { anyhow::bail!("one row, not {waits:?}") };
     let mean_ns = measured.blocked_ns / measured.count;
     Tolerance::share(0.0825).check("median", wait.p50_ns, mean_ns)?;
-    let by_timer: u64 =
-        waits.wakers().filter(|waker| waker.cause == "timer").map(|waker| waker.count).sum();
-    COUNT.check("waits ended by a timer", by_timer, waits.count())
+    // Whoever is named as the waker is the timer, although its interrupts hit running threads. A
+    // wakeup can be out of sight of tracing (on a kernel that hides some processes, when the
+    // interrupt hits one of them): then nobody is named.
+    let by = |cause: &str| -> u64 {
+        waits.wakers().filter(|waker| waker.cause == cause).map(|waker| waker.count).sum()
+    };
+    COUNT.check("ended by a timer or unseen", by("timer") + by("unknown"), waits.count())?;
+    anyhow::ensure!(by("timer") * 10 >= waits.count() * 9, "most are seen: {}", by("timer"));
+    Ok(())
 }
 
 #[test]

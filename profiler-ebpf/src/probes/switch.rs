@@ -7,7 +7,7 @@ use profiler_common::thread::ThreadRecord;
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed};
-use crate::books::{close, close_wait, open_seed};
+use crate::books::{Run, close, close_run, close_wait, open_seed};
 use crate::classify::classify;
 use crate::globals;
 use crate::maps;
@@ -36,15 +36,19 @@ fn switch(
         return;
     }
     let Some((now, start)) = clock() else { return };
+    let mut at = now;
     if let Some(record) = leaving {
-        switch_out(context, preempted, previous, state, record, now, start);
+        at = switch_out(context, preempted, previous, state, record, now, start);
     }
     if let Some(record) = entering {
-        switch_in(record, now, start);
+        // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
+        // event of this thread.
+        switch_in(record, if at > record.since_ns { at } else { now }, start);
     }
 }
 
-/// The thread held the CPU until now; it goes on as ready, as blocked, or not at all.
+/// The thread held the CPU until now; it goes on as ready, as blocked, or not at all. Returns when
+/// it really ended, by the scheduler's clock.
 #[inline(always)]
 fn switch_out(
     context: *mut core::ffi::c_void,
@@ -54,15 +58,16 @@ fn switch_out(
     record: &mut ThreadRecord,
     now: u64,
     start: u64,
-) {
+) -> u64 {
     let was = record.state;
     if was != State::Running as u8 && was != State::Unsettled as u8 {
         recover(task, record, now, start);
     }
-    close(record, State::Running, now, start);
+    let run = last_run(task, record);
+    let at = close_run(record, run, now, start);
     if state & task_state::DEAD != 0 {
-        finish(task, record, now);
-        return;
+        finish(task, record, at);
+        return at;
     }
     let blocks = !preempted && state & task_state::BLOCKED != 0;
     if now > start {
@@ -76,6 +81,16 @@ fn switch_out(
     } else {
         record.state = State::Runnable as u8;
     }
+    at
+}
+
+/// The run that ends, by the scheduler's accounts; nothing of use where it keeps none.
+#[inline(always)]
+fn last_run(task: Task, record: &mut ThreadRecord) -> Run {
+    let Some(delay) = task.run_delay_ns() else { return Run { waited: u64::MAX, ran: u64::MAX } };
+    let waited = delay.wrapping_sub(record.run_delay_ns);
+    record.run_delay_ns = delay;
+    Run { waited, ran: task.last_run_ns() }
 }
 
 /// The thread leaves a CPU that it was not seen to get: the switch was not shown to the probes (a
@@ -99,12 +114,15 @@ fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
     let was = record.state;
     if is_wait(was) {
         close_wait(record, now, start);
+        record.last_ready_ns = 0;
     } else {
         let ready = was == State::Runnable as u8 || was == State::Unsettled as u8;
         if !ready {
             maps::count(|loss| loss.anomalies += 1);
         }
-        close(record, if ready { State::Runnable } else { State::Unattributed }, now, start);
+        let ns =
+            close(record, if ready { State::Runnable } else { State::Unattributed }, now, start);
+        record.last_ready_ns = if ready { ns } else { 0 };
     }
     record.state = State::Running as u8;
 }

@@ -1,6 +1,6 @@
 //! Pairs, adds up, and closes the books.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use profiler_common::control::Loss;
 use profiler_common::object::Object;
@@ -15,8 +15,8 @@ use super::decode::Event;
 use super::describe;
 use super::waits::{CutOff, Row, RowKey};
 use crate::model::{
-    Frame, Host, Latency, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust,
-    Wait, WaitObject, WakerCount, Window, group_name,
+    Frame, Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust,
+    Wait, WakerCount, Window, group_name,
 };
 
 /// Names that only the running system knows.
@@ -265,8 +265,7 @@ impl Collector {
             alive.push(untracked(pid, tid, comm, wall));
         }
         let threads = self.threads(alive, outcome.names);
-        let mut waits = self.waits(&mut outcome);
-        waits.extend(unrecorded(&threads, &waits));
+        let waits = self.waits(&mut outcome);
         let trust = self.trust(&outcome, &threads, &waits);
         let Outcome { window, host, target, .. } = outcome;
         Profile { window, host, target, trust, threads, waits }
@@ -438,42 +437,6 @@ fn untracked(pid: u32, tid: u32, comm: String, wall: Nanos) -> Books {
         ended: false,
         in_kernel: false,
     }
-}
-
-/// What threads have waited beyond the waits that are known, by process and kind: a row of its
-/// own each, so that nothing is silently dropped.
-fn unrecorded(threads: &[ThreadBooks], waits: &[Wait]) -> Vec<Wait> {
-    let mut rest: BTreeMap<(Pid, State), (Nanos, &ThreadBooks)> = BTreeMap::new();
-    for thread in threads {
-        for (kind, time) in thread.times.waits() {
-            rest.entry((thread.pid, kind)).or_insert((Nanos(0), thread)).0 += time;
-        }
-    }
-    for wait in waits {
-        if let Some((left, _)) = rest.get_mut(&(wait.pid, wait.kind)) {
-            *left = *left - wait.total;
-        }
-    }
-    rest.into_iter()
-        .filter(|(_, (left, _))| *left > Nanos(0))
-        .map(|((pid, kind), (total, thread))| Wait {
-            pid,
-            comm: thread.process.clone(),
-            thread_groups: Vec::new(),
-            kind,
-            syscall: None,
-            object: WaitObject::Unrecorded,
-            count: 0,
-            clipped: 0,
-            total,
-            latency: Latency::default(),
-            threads: 0,
-            wakers: Vec::new(),
-            other_wakers: 0,
-            stack: Vec::new(),
-            in_kernel_thread: thread.in_kernel,
-        })
-        .collect()
 }
 
 /// The state that a thread is in at the end, and the wait if it is one.

@@ -99,6 +99,8 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             count: bytes.get_u32_ne(),
             comm: comm(bytes),
         },
+        last_ready_ns: bytes.get_u64_ne(),
+        run_delay_ns: bytes.get_u64_ne(),
         voluntary: bytes.get_u64_ne(),
         involuntary: bytes.get_u64_ne(),
         fault_ino: bytes.get_u64_ne(),

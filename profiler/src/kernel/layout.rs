@@ -11,7 +11,9 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const KERNEL_STACK_SIZE: u32 = 16 << 10;
 
 /// Fields that some kernel configurations lack, with what is lost without them.
-const OPTIONAL: [(&str, &str, &str); 10] = [
+const OPTIONAL: [(&str, &str, &str); 12] = [
+    ("task_struct", "sched_info", "the scheduler's own waits for a CPU"),
+    ("sched_info", "run_delay", "the scheduler's own waits for a CPU"),
     ("sock_common", "skc_v6_rcv_saddr", "IPv6 addresses"),
     ("sock_common", "skc_v6_daddr", "IPv6 addresses"),
     ("unix_sock", "addr", "Unix socket paths"),
@@ -30,7 +32,10 @@ const OPTIONAL: [(&str, &str, &str); 10] = [
 /// Where there is no BTF, or a field is missing without which the books cannot be kept.
 pub fn kernel_layout() -> Result<KernelLayout, KernelError> {
     let btf = read_btf()?;
-    let (offsets, missing) = resolve(&btf);
+    let (mut offsets, missing) = resolve(&btf);
+    if !keeps_run_delay() {
+        offsets.run_delay = ABSENT;
+    }
     if let Some((structure, member)) = missing.into_iter().find(|field| !is_optional(field)) {
         return Err(KernelError::MissingField { structure, member });
     }
@@ -139,6 +144,16 @@ fn switch_arguments(btf: &Btf) -> usize {
         Some(Type::FuncProto(prototype)) => prototype.parameters.len(),
         _ => 0,
     }
+}
+
+/// Whether the scheduler accounts for waits for a CPU (/proc/PID/schedstat, second figure): some
+/// kernels do only when told to at boot (`delayacct`).
+fn keeps_run_delay() -> bool {
+    ["self", "1", "2"].into_iter().any(|process| {
+        let path = format!("/proc/{process}/schedstat");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.split_ascii_whitespace().nth(1).is_some_and(|delay| delay != "0")
+    })
 }
 
 /// Inode number of dwell's PID namespace.

@@ -218,15 +218,10 @@ fn for_each<K: Plain, V: Plain>(
 }
 
 fn add(a: Loss, b: Loss) -> Loss {
-    let mut wait_ns = a.wait_ns;
-    for (sum, more) in wait_ns.iter_mut().zip(b.wait_ns) {
-        *sum += more;
-    }
     Loss {
         threads: a.threads + b.threads,
         processes: a.processes + b.processes,
         waits: a.waits + b.waits,
-        wait_ns,
         stacks: a.stacks + b.stacks,
         stack_failures: a.stack_failures + b.stack_failures,
         objects: a.objects + b.objects,

@@ -149,7 +149,7 @@ pub struct Trust {
     pub lost_stacks: u64,
     /// Entries that found no place in a table: threads, processes, waits, sockets and files.
     pub lost_keys: u64,
-    /// Of these, waits: their time is in `threads`, and in rows of type `unrecorded` in `waits`.
+    /// Of these, waits: their time is unattributed.
     pub lost_waits: u64,
     /// Of these, threads (their time is unattributed).
     pub lost_threads: u64,
