@@ -127,8 +127,7 @@ fn both_of_two() -> Result<()> {
     let _machine = Machine::take()?;
     let workloads = [sleeper()?, sleeper()?];
     let [first, second] = [0, 1].map(|index| workloads[index].pid());
-    let document =
-        observe(&["-p", &first.to_string(), "-p", &second.to_string(), "-d", "500ms"])?;
+    let document = observe(&["-p", &first.to_string(), "-p", &second.to_string(), "-d", "500ms"])?;
     books::check(&document)?;
     let seen = document.pids();
     ensure!(seen.contains(&first) && seen.contains(&second), "{seen:?}");

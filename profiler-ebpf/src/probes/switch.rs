@@ -66,7 +66,8 @@ fn switch_out(
     let run = last_run(task, record);
     let at = close_run(record, run, now, start);
     if state & task_state::DEAD != 0 {
-        finish(task, record, at);
+        // Up to where the books are closed: `close_run` may have moved that past `at`.
+        finish(task, record, record.since_ns);
         return at;
     }
     let blocks = !preempted && state & task_state::BLOCKED != 0;

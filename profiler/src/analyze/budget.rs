@@ -73,7 +73,7 @@ impl Budget {
 
 /// The budget of every process.
 ///
-/// A wait that is not in the table of waits (it was full) has no known reason: it counts as work.
+/// Time of waits without a row has no known reason: it counts as work.
 pub fn by_process(profile: &Profile) -> BTreeMap<Pid, Budget> {
     let mut times: BTreeMap<Pid, StateTimes> = BTreeMap::new();
     for thread in &profile.threads {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::budget::{Budget, by_process};
-use super::{TopWait, top_waits};
+use super::{TopWait, idle, is_lock, top_waits};
 use crate::model::{Nanos, Profile, State};
 
 /// A way of spending working time.
@@ -13,8 +13,17 @@ pub enum Activity {
     Running,
     /// Waiting for a CPU.
     Runnable,
-    /// Waiting for something other than work.
+    /// Waiting for what is proven to be a lock in user space.
+    Lock,
+    /// Waiting for something other than work and such locks.
     Blocked(State),
+}
+
+impl Activity {
+    /// Whether a thread waits for something other than a CPU.
+    pub fn is_wait(self) -> bool {
+        matches!(self, Self::Lock | Self::Blocked(_))
+    }
 }
 
 /// How much of the working time went where.
@@ -41,7 +50,7 @@ pub struct Headline {
     pub budget: Budget,
     /// Working time, most first: running and runnable always, kinds of wait if there was any.
     pub shares: Vec<Share>,
-    /// The wait that makes up at least half of the longest kind of wait.
+    /// The wait that makes up at least half of the longest wait among the shares.
     pub leading: Option<TopWait>,
 }
 
@@ -52,7 +61,7 @@ pub fn headline(profile: &Profile) -> Headline {
     for process in processes.values() {
         budget.merge(process);
     }
-    let shares = shares(&budget);
+    let shares = shares(&budget, locks(profile));
     let names: BTreeSet<&str> =
         profile.threads.iter().map(|thread| thread.process.as_str()).collect();
     Headline {
@@ -65,42 +74,75 @@ pub fn headline(profile: &Profile) -> Headline {
     }
 }
 
-fn shares(budget: &Budget) -> Vec<Share> {
+/// Time of the waits for what is proven to be a lock.
+fn locks(profile: &Profile) -> Nanos {
+    let locks = profile.waits.iter().filter(|wait| is_lock(wait) && idle(wait).is_none());
+    locks.map(|wait| wait.total).sum()
+}
+
+/// The part of the working time that a wait belongs to; none if it is idle.
+pub fn activity(wait: &TopWait) -> Option<Activity> {
+    match wait.idle {
+        Some(_) => None,
+        None if wait.is_lock => Some(Activity::Lock),
+        None => Some(Activity::Blocked(wait.kind)),
+    }
+}
+
+fn shares(budget: &Budget, locks: Nanos) -> Vec<Share> {
+    let locks = locks.min(budget.blocked_in(State::Futex));
     let working = budget.working();
     let of = |activity, time: Nanos| Share { activity, time, share: time.share_of(working) };
     let mut shares =
         vec![of(Activity::Running, budget.running()), of(Activity::Runnable, budget.runnable())];
     let waits = State::ALL.into_iter().filter(|kind| kind.is_wait());
-    let blocked = waits.map(|kind| of(Activity::Blocked(kind), budget.blocked_in(kind)));
+    let blocked = waits.map(|kind| {
+        let proven = if kind == State::Futex { locks } else { Nanos(0) };
+        of(Activity::Blocked(kind), budget.blocked_in(kind).since(proven))
+    });
+    let blocked = blocked.chain([of(Activity::Lock, locks)]);
     shares.extend(blocked.filter(|share| share.time > Nanos(0)));
     shares.sort_by_key(|share| std::cmp::Reverse(share.time));
     shares
 }
 
 fn leading(profile: &Profile, shares: &[Share]) -> Option<TopWait> {
-    let (kind, time) = shares.iter().find_map(|share| match share.activity {
-        Activity::Blocked(kind) => Some((kind, share.time)),
-        _ => None,
-    })?;
+    let longest = shares.iter().find(|share| share.activity.is_wait())?;
     let mut waits = top_waits(profile).into_iter();
-    let wait = waits.find(|wait| wait.idle.is_none() && wait.kind == kind)?;
-    (wait.total.0 >= time.0 / 2).then_some(wait)
+    let wait = waits.find(|wait| activity(wait) == Some(longest.activity))?;
+    (wait.total.0 >= longest.time.0 / 2).then_some(wait)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::model::Wait;
 
     #[test]
     fn a_lock_leads_and_idle_time_does_not_count() {
         let headline = headline(&fixture::demo());
         assert_eq!(headline.process.as_deref(), Some("demo-server"));
         assert_eq!((headline.processes, headline.threads), (1, 9));
-        assert_eq!(headline.shares[0].activity, Activity::Blocked(State::Futex));
+        assert_eq!(headline.shares[0].activity, Activity::Lock);
         assert!(headline.budget.idle() > Nanos(0));
         assert_eq!(headline.leading.map(|wait| wait.kind), Some(State::Futex));
         let all: f64 = headline.shares.iter().map(|share| share.share).sum();
+        assert!((all - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn proven_locks_stand_apart_from_other_futex_waits() {
+        let mut profile = fixture::demo();
+        let lock = profile.waits[0].clone();
+        profile.waits[0].total = Nanos(20_000_000_000);
+        let rest = Nanos(8_800_000_000);
+        profile.waits.push(Wait { total: rest, stack: Vec::new(), ..lock });
+        let shares = headline(&profile).shares;
+        let of = |activity| shares.iter().find(|share| share.activity == activity);
+        assert_eq!(of(Activity::Lock).map(|share| share.time), Some(Nanos(20_000_000_000)));
+        assert_eq!(of(Activity::Blocked(State::Futex)).map(|share| share.time), Some(rest));
+        let all: f64 = shares.iter().map(|share| share.share).sum();
         assert!((all - 1.0).abs() < 1e-9);
     }
 

@@ -38,7 +38,7 @@ pub fn is_waiting_for_work(wait: &Wait) -> bool {
 
 /// Why a wait is a wait for work; none if it is not.
 pub fn idle(wait: &Wait) -> Option<Idle> {
-    if names_any(&wait.stack, is_inside_work) {
+    if names_any(&wait.stack, |name| is_lock_function(name) || is_answer_function(name)) {
         return None;
     }
     match wait.kind {
@@ -53,6 +53,14 @@ pub fn idle(wait: &Wait) -> Option<Idle> {
         State::Futex => is_condition(wait).then_some(Idle::Condition),
         _ => None,
     }
+}
+
+/// Whether a futex wait is proven to be one for a lock: by a function that acquires one, or by
+/// an operation that exists for locks alone (FUTEX_LOCK_PI). Plain FUTEX_WAIT proves nothing,
+/// because condition variables outside of glibc use it too.
+pub fn is_lock(wait: &Wait) -> bool {
+    let by_operation = matches!(wait.object, WaitObject::Futex { op: "lock_pi" | "lock_pi2", .. });
+    wait.kind == State::Futex && (by_operation || names_any(&wait.stack, is_lock_function))
 }
 
 fn socket(wait: &Wait) -> Option<Idle> {
@@ -137,9 +145,8 @@ fn is_condition_function(name: &str) -> bool {
         || matches!(last, "park" | "park_timeout" | "park_until" | "Unsafe_Park")
 }
 
-/// Functions that prove that a wait lies inside work, whatever it waits in: they acquire a lock,
-/// or wait for the answer to a query.
-fn is_inside_work(name: &str) -> bool {
+/// Functions that acquire a lock: whatever they wait in, the wait lies inside work.
+fn is_lock_function(name: &str) -> bool {
     const LOCKS: &[&str] = &[
         // glibc
         "lll_lock_wait",
@@ -147,8 +154,13 @@ fn is_inside_work(name: &str) -> bool {
         "pthread_mutex_lock",
         "pthread_mutex_cond_lock",
         "pthread_mutex_timedlock",
+        "pthread_mutex_clocklock",
         "pthread_rwlock_rdlock",
+        "pthread_rwlock_timedrdlock",
+        "pthread_rwlock_clockrdlock",
         "pthread_rwlock_wrlock",
+        "pthread_rwlock_timedwrlock",
+        "pthread_rwlock_clockwrlock",
         // Rust's standard library and parking_lot
         "lock_contended",
         "read_contended",
@@ -161,18 +173,27 @@ fn is_inside_work(name: &str) -> bool {
         "runtime.lock2",
         "take_gil",
         "EnterI",
-        // PostgreSQL: locks on rows and pages, a standby's answer; libpq
+        // PostgreSQL: locks on rows and pages
         "LWLockAcquire",
         "LWLockAcquireOrWait",
         "LWLockWaitForVar",
         "ProcSleep",
-        "SyncRepWaitForLSN",
-        "pqWait",
-        "pqWaitTimed",
         // InnoDB
         "lock_wait_suspend_thread",
     ];
-    LOCKS.contains(&last_segment(name).trim_start_matches('_'))
+    LOCKS.contains(&bare(name))
+}
+
+/// Functions that wait for an answer: likewise.
+fn is_answer_function(name: &str) -> bool {
+    // PostgreSQL: that of a standby; libpq: that of the server.
+    const ANSWERS: &[&str] = &["SyncRepWaitForLSN", "pqWait", "pqWaitTimed"];
+    ANSWERS.contains(&bare(name))
+}
+
+/// `__pthread_mutex_lock@GLIBC_2.2.5` → `pthread_mutex_lock`.
+fn bare(name: &str) -> &str {
+    last_segment(name).trim_start_matches('_')
 }
 
 /// `Parker::park(bool, long)` → `park`; `<T as lock::Raw>::lock_slow::<u8>` → `lock_slow`.

@@ -16,6 +16,6 @@ pub use budget::Budget;
 pub use cost::{Cost, cost};
 pub use frames::{culprit, meaningful};
 pub use groups::{ProcessRows, Row, groups};
-pub use headline::{Activity, Headline, Share, headline};
-pub use idle::{Idle, idle, is_waiting_for_work};
+pub use headline::{Activity, Headline, Share, activity, headline};
+pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
 pub use top::{TopWait, top_waits};

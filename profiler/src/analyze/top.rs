@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::budget::{Budget, by_process};
-use super::{Idle, idle};
+use super::{Idle, idle, is_lock};
 use crate::model::{
     Cause, Frame, Latency, Nanos, Pid, Profile, Role, State, Wait, WaitObject, group_name,
 };
@@ -37,6 +37,8 @@ pub struct TopWait {
     pub object: WaitObject,
     /// Why it is no problem; none if it may be one.
     pub idle: Option<Idle>,
+    /// It is proven to be a wait for a lock.
+    pub is_lock: bool,
     /// Waits.
     pub count: u64,
     /// Of these, cut off by the edges of the window.
@@ -128,6 +130,7 @@ impl TopWait {
             syscall: wait.syscall.clone(),
             object: folded(&wait.object),
             idle: idle(wait),
+            is_lock: is_lock(wait),
             count: 0,
             clipped: 0,
             total: Nanos(0),

@@ -15,8 +15,8 @@ use super::decode::Event;
 use super::describe;
 use super::waits::{CutOff, Row, RowKey};
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust,
-    Wait, WakerCount, Window, group_name,
+    Frame, Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
+    WakerCount, Window, group_name,
 };
 
 /// Names that only the running system knows.
@@ -280,6 +280,9 @@ impl Collector {
         books: &mut Books,
     ) {
         let since = thread.since_ns.max(self.window_start);
+        // The probes move borders by up to 20 µs to where the scheduler has them, here past the
+        // end of the window, and what they moved they added to the wait for a CPU.
+        books.times.take_back(State::Runnable, Nanos(since).since(Nanos(end_ns)));
         let length = Nanos(end_ns).since(Nanos(since));
         let (state, open) = open_state(thread);
         books.times.add(state, length);

@@ -34,12 +34,17 @@ impl Stage {
 
     /// What the report should have shown.
     pub fn epilogue(&self) -> String {
-        format!(
-            "\nWhat was planted: {WORKERS} workers serve {CLIENTS} clients, and each request holds one \
-             lock while\nit waits {DOWNSTREAM_MS} ms for a downstream. So one worker at a time waits for \
-             the socket, and\nthe others for the lock.\n"
-        )
+        planted()
     }
+}
+
+/// At most 80 columns wide.
+fn planted() -> String {
+    format!(
+        "\nWhat was planted: {WORKERS} workers serve {CLIENTS} clients, and each request holds one\n\
+         lock while it waits {DOWNSTREAM_MS} ms for a downstream. So one worker at a time waits\n\
+         for the socket, and the others for the lock.\n"
+    )
 }
 
 impl Drop for Stage {
@@ -72,4 +77,12 @@ fn spawn(role: &str, port: u16, life: Duration) -> Result<Child> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start the demo's {role}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_epilogue_fits_into_80_columns() {
+        assert!(super::planted().lines().all(|line| line.len() <= 80));
+    }
 }

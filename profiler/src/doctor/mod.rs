@@ -6,7 +6,8 @@ use profiler_common::control::Policy;
 use serde::Serialize;
 
 use crate::kernel::{
-    Limits, Probes, Setup, kernel_layout, missing_capabilities, missing_features, sched_text,
+    KernelError, Limits, Probes, Setup, kernel_layout, missing_capabilities, missing_features,
+    sched_text,
 };
 use crate::target::find_cgroup;
 
@@ -31,23 +32,27 @@ pub struct Check {
     pub verdict: Verdict,
     /// What was found.
     pub finding: String,
+    /// What is missing, one by one, where it is several things.
+    pub missing: Vec<String>,
     /// What to do about it, where something is missing.
     pub fix: Option<String>,
 }
 
 impl Check {
     fn works(feature: &'static str, finding: impl Into<String>) -> Self {
-        Self { feature, verdict: Verdict::Works, finding: finding.into(), fix: None }
+        Self::new(feature, Verdict::Works, finding.into(), None)
     }
 
     fn limited(feature: &'static str, finding: impl Into<String>, fix: &str) -> Self {
-        let fix = Some(fix.to_owned());
-        Self { feature, verdict: Verdict::Limited, finding: finding.into(), fix }
+        Self::new(feature, Verdict::Limited, finding.into(), Some(fix.to_owned()))
     }
 
     fn missing(feature: &'static str, finding: impl Into<String>, fix: &str) -> Self {
-        let fix = Some(fix.to_owned());
-        Self { feature, verdict: Verdict::Missing, finding: finding.into(), fix }
+        Self::new(feature, Verdict::Missing, finding.into(), Some(fix.to_owned()))
+    }
+
+    fn new(feature: &'static str, verdict: Verdict, finding: String, fix: Option<String>) -> Self {
+        Self { feature, verdict, finding, missing: Vec::new(), fix }
     }
 }
 
@@ -78,17 +83,16 @@ fn privileges() -> Check {
     if missing.is_empty() {
         return Check::works("privileges", "all capabilities that dwell needs");
     }
-    let list: Vec<String> =
-        missing.iter().map(|needed| format!("{} ({})", needed.name, needed.purpose)).collect();
     let names: Vec<String> = missing.iter().map(|needed| needed.name.to_lowercase()).collect();
-    Check::missing(
-        "privileges",
-        format!("missing {}", list.join(", ")),
-        &format!(
-            "run it as root: sudo dwell …; or: sudo setcap {}=ep \"$(command -v dwell)\"",
-            names.join(",")
-        ),
-    )
+    let fix = format!(
+        "run it as root: sudo dwell …; or: sudo setcap {}=ep \"$(command -v dwell)\"",
+        names.join(",")
+    );
+    let list = missing.iter().map(|needed| format!("{} ({})", needed.name, needed.purpose));
+    Check {
+        missing: list.collect(),
+        ..Check::missing("privileges", "capabilities are missing:", &fix)
+    }
 }
 
 fn btf() -> Check {
@@ -129,6 +133,10 @@ fn probes() -> Vec<Check> {
     };
     let probes = match Probes::load(&setup) {
         Ok(probes) => probes,
+        Err(KernelError::NotPermitted(_)) => {
+            let finding = "not tried: privileges are missing".to_owned();
+            return vec![Check::new("probes", Verdict::Missing, finding, None)];
+        }
         Err(error) => {
             return vec![Check::missing(
                 "probes",
@@ -159,7 +167,7 @@ fn probes() -> Vec<Check> {
         Check::limited(
             "probe cost",
             "the kernel refuses to count the time of the probes",
-            "give dwell CAP_SYS_ADMIN, or set sysctl kernel.bpf_stats_enabled=1",
+            "give dwell CAP_SYS_ADMIN: run it as root, or add cap_sys_admin to setcap",
         )
     });
     checks

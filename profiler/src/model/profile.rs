@@ -89,6 +89,12 @@ impl StateTimes {
         self.0[state as usize] += time;
     }
 
+    /// Takes time back from a state, at most what there is.
+    pub fn take_back(&mut self, state: State, time: Nanos) {
+        let left = self.of(state).since(time);
+        self.0[state as usize] = left;
+    }
+
     /// Adds all of another.
     pub fn merge(&mut self, other: &StateTimes) {
         for (mine, more) in self.0.iter_mut().zip(other.0) {

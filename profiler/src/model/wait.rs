@@ -126,8 +126,6 @@ pub enum WaitObject {
         /// Its name, or address where the kernel hides names.
         function: String,
     },
-    /// The table of waits had no place: neither object nor stack nor count is known, only time.
-    Unrecorded,
     /// A child process.
     Child {
         /// The argument of wait4(2): a process, or -1 for any.

@@ -45,11 +45,12 @@ fn names_inlined_functions_first() {
     let frames = name_own(calls_an_inlined_function());
     let names = functions(&frames);
     let position = |wanted: &str| names.iter().position(|name| name.ends_with(wanted));
-    let (inner, outer) =
-        (position("inlined_into_its_caller"), position("calls_an_inlined_function"));
-    assert!(inner < outer && inner.is_some(), "{frames:?}");
     let (last, others) = frames.split_last().unwrap();
+    assert_eq!(position("calls_an_inlined_function"), Some(others.len()), "{frames:?}");
     assert!(!last.inlined && others.iter().all(|frame| frame.inlined), "{frames:?}");
+    // An optimizing compiler may leave of the two inlined functions only the inner one.
+    let inner = if cfg!(debug_assertions) { "inlined_into_its_caller" } else { "black_box<u64>" };
+    assert!(position(inner).is_some(), "{frames:?}");
     let (file, line) = last.file_line.as_ref().unwrap();
     assert!(file.ends_with("tests.rs") && *line > 0, "{frames:?}");
     assert!(frames.iter().all(|frame| frame.offset == last.offset && frame.offset < 1000));

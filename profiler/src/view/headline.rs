@@ -4,7 +4,7 @@ use super::color::{Line, Style};
 use super::layout::{cut_middle, wrap_words};
 use super::units::{counted, duration, percent};
 use super::words;
-use crate::analyze::{Activity, Budget, Headline, Share, TopWait, culprit};
+use crate::analyze::{Budget, Headline, Share, TopWait, activity, culprit};
 use crate::model::{Nanos, Profile, WaitObject};
 
 /// Kinds of wait named in the sentence.
@@ -72,7 +72,7 @@ fn sentence(subject: &str, headline: &Headline) -> String {
     let mut parts = Vec::new();
     let mut rest = Nanos(0);
     for share in &headline.shares {
-        if matches!(share.activity, Activity::Blocked(_)) {
+        if share.activity.is_wait() {
             waits += 1;
             if waits > KINDS || (waits > 1 && share.share < 0.01) {
                 rest += share.time;
@@ -94,7 +94,7 @@ fn part(share: &Share, headline: &Headline, is_first: bool) -> String {
     let of = if is_first { " of {whose} working time is spent" } else { "" };
     let leading = headline.leading.as_ref();
     let detail = leading
-        .filter(|wait| share.activity == Activity::Blocked(wait.kind))
+        .filter(|wait| activity(wait) == Some(share.activity))
         .map(|wait| detail(wait, share.time))
         .unwrap_or_default();
     format!("{}{of} {}{detail}", percent(share.share), words::activity(share.activity))

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::{TextOptions, document, render};
 use crate::analyze::fixture;
-use crate::model::{Direction, Nanos, Profile, Role, State, Trust, Wait, WaitObject};
+use crate::model::{Direction, Nanos, Profile, Role, State, StateTimes, Trust, WaitObject};
 
 const SCHEMA: &str = include_str!("../../../docs/schema/dwell-1.schema.json");
 
@@ -68,18 +68,72 @@ fn losses_are_named() {
         lost_threads: 2,
         missed_switches: 1,
         failed_stacks: 17,
-        unattributed_ns: Nanos(12_000_000),
-        coverage: 0.98765,
+        unattributed_ns: Nanos(9_600_000_000),
+        coverage: 35.4 / 45.0,
         probe_ns: None,
         probe_runs: None,
         switched_off: vec!["kernel stacks".into(), "socket peers".into()],
         ..profile.trust
     };
-    let kind = State::Socket;
-    let rest = fixture::wait(kind, WaitObject::Unrecorded, 9_600_000_000, 1);
-    profile.waits.truncate(1);
-    profile.waits.push(Wait { thread_groups: Vec::new(), syscall: None, ..rest });
+    // The waits on sockets were refused.
+    profile.waits.retain(|wait| wait.kind != State::Socket);
+    for thread in &mut profile.threads {
+        let mut times = StateTimes::default();
+        for state in State::ALL {
+            let known = if state == State::Socket { State::Unattributed } else { state };
+            times.add(known, thread.times.of(state));
+        }
+        thread.times = times;
+    }
     assert_snapshot("losses-80.txt", &render(&profile, &at(80)));
+}
+
+/// The text without line breaks and indents.
+fn flowed(profile: &Profile, options: &TextOptions) -> String {
+    render(profile, options).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn unseen_switches_are_no_loss() {
+    let mut profile = fixture::demo();
+    profile.trust.missed_switches = 3;
+    let text = flowed(&profile, &at(80));
+    let whole = "Trust: complete: 100.00 % of thread time attributed, nothing lost; 3 context \
+                 switches unseen (filled in from the scheduler's accounts); 3 waits cut";
+    assert!(text.contains(whole), "{text}");
+    profile.trust.unattributed_ns = Nanos(1);
+    let text = flowed(&profile, &at(80));
+    assert!(text.contains("scheduler's accounts or unattributed);"), "{text}");
+}
+
+#[test]
+fn no_lock_without_evidence() {
+    let mut profile = fixture::demo();
+    for wait in &mut profile.waits {
+        wait.stack = fixture::stack(&["syscall", "with_inventory", "main"]);
+    }
+    let text = flowed(&profile, &at(80));
+    let headline = "80 % of its working time is spent waiting for a lock or condition (futex \
+                    0x55d0c0ffee40 in with_inventory), 16 %";
+    assert!(text.contains(headline), "{text}");
+    assert!(text.contains("1. lock or condition (futex): futex 0x55d0c0ffee40"), "{text}");
+    profile.waits[0].object = fixture::futex("lock_pi", false);
+    let text = flowed(&profile, &at(80));
+    assert!(text.contains("spent waiting for a lock (futex"), "{text}");
+    assert!(text.contains("1. lock (futex): futex 0x55d0c0ffee40"), "{text}");
+}
+
+#[test]
+fn equal_frames_in_a_row_are_shown_once() {
+    let mut profile = fixture::demo();
+    let names = ["__libc_recv", "__libc_recv", "query", "main", "query"];
+    profile.waits[1].stack = fixture::stack(&names);
+    for all_frames in [false, true] {
+        let text = flowed(&profile, &TextOptions { all_frames, ..at(80) });
+        assert!(text.contains(" (100 %) __libc_recv ← query ← main ← query 3."), "{text}");
+    }
+    let stack = &as_value(&profile)["waits"][1]["stack"];
+    assert_eq!(*stack, json!(names));
 }
 
 fn everything() -> Vec<Profile> {
@@ -99,7 +153,7 @@ fn every_object() -> Profile {
     let mut objects = vec![
         (State::Futex, fixture::futex("lock_pi", false)),
         (State::Poll, WaitObject::None),
-        (State::Disk, WaitObject::Unrecorded),
+        (State::Disk, WaitObject::None),
         (State::Sleep, WaitObject::None),
         (State::IoUring, WaitObject::IoUring { fd: 4 }),
         (State::Kernel, WaitObject::Kernel { function: "rwsem_down_read_slowpath".into() }),

@@ -39,25 +39,30 @@ fn verdict(trust: &Trust, losses: &[String]) -> String {
         [] => text += ", nothing lost",
         _ => text += &format!("; lost: {}", losses.join(", ")),
     }
+    if trust.missed_switches > 0 {
+        let switches = counted(trust.missed_switches, "context switch");
+        // What the accounts do not tell is part of the unattributed time.
+        let rest = if trust.unattributed_ns > Nanos(0) { " or unattributed" } else { "" };
+        text += &format!("; {switches} unseen (filled in from the scheduler's accounts{rest})");
+    }
     if trust.failed_stacks > 0 {
         text += &format!("; {} could not be walked", counted(trust.failed_stacks, "stack"));
     }
     text
 }
 
-/// Everything that was refused or went unseen.
+/// Everything that was refused.
 fn losses(trust: &Trust) -> Vec<String> {
     let named = [trust.lost_waits, trust.lost_threads, trust.lost_processes, trust.lost_objects];
     let unnamed = named.into_iter().fold(trust.lost_keys, u64::saturating_sub);
     [
         (trust.lost_events, "event", ""),
         (trust.lost_stacks, "stack", " (their waits show none)"),
-        (trust.lost_waits, "wait", " (only their time is known)"),
+        (trust.lost_waits, "wait", " (their time is unattributed)"),
         (trust.lost_threads, "thread", " (their time is unattributed)"),
         (trust.lost_processes, "process", ""),
         (trust.lost_objects, "object", " (sockets and files: their waits name none)"),
         (unnamed, "table entry", ""),
-        (trust.missed_switches, "context switch", " unseen"),
         (trust.refused_names, "symbol file", " (their frames lack names)"),
         (trust.failed_reads, "failed read", " of kernel memory"),
     ]
@@ -73,7 +78,7 @@ fn price(trust: &Trust, cost: &Cost) -> String {
             format!("probes used {} of a core ({each:.0} ns × {})", cores(share), count(runs))
         }
         (Some(share), ..) => format!("probes used {} of a core", cores(share)),
-        _ => "the cost of the probes is not known".to_owned(),
+        _ => "the probes' cost is not counted (needs CAP_SYS_ADMIN)".to_owned(),
     };
     let collector = cores(cost.collector_cores);
     format!("{probes}, dwell itself {collector}, tables {}", bytes(trust.table_bytes))

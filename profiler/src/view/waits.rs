@@ -5,7 +5,7 @@ use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
 use crate::analyze::{TopWait, meaningful};
-use crate::model::{Nanos, WaitObject};
+use crate::model::Nanos;
 
 /// Functions shown of a stack, and columns of each.
 const FRAMES: usize = 6;
@@ -85,9 +85,6 @@ fn who(wait: &TopWait) -> String {
 
 fn figures(wait: &TopWait) -> String {
     let of = if wait.idle.is_some() { "of idle time" } else { "of working time" };
-    if wait.object == WaitObject::Unrecorded {
-        return format!("{} = {} {of}", duration(wait.total), percent(wait.share));
-    }
     format!(
         "{} = {} {of}; {}, p50{TIE}{}, p99{TIE}{}, max{TIE}{}; {}{}",
         duration(wait.total),
@@ -105,7 +102,7 @@ fn figures(wait: &TopWait) -> String {
 fn wakers(wait: &TopWait) -> Option<String> {
     let woken = wait.woken();
     if woken == 0 {
-        return wants_all(wait).then(|| "no wakeup seen".to_owned());
+        return wait.idle.is_none().then(|| "no wakeup seen".to_owned());
     }
     let share = |number: u64| percent(Nanos(number).share_of(Nanos(woken)));
     let shown = wait.wakers.iter().take(WAKERS);
@@ -122,18 +119,15 @@ fn wakers(wait: &TopWait) -> Option<String> {
     Some(format!("woken by {}", parts.join(", ")))
 }
 
-/// Whether it is worth a line that something is not known of a wait.
-fn wants_all(wait: &TopWait) -> bool {
-    wait.idle.is_none() && wait.object != WaitObject::Unrecorded
-}
-
 fn stack(wait: &TopWait, options: &TextOptions, width: usize) -> Vec<String> {
-    let (names, most) = if options.all_frames {
+    let (mut names, most) = if options.all_frames {
         (wait.stack.iter().map(|frame| frame.name.as_str()).collect(), width)
     } else {
         (meaningful(&wait.stack), FRAME)
     };
-    if names.is_empty() && !wants_all(wait) {
+    // One function under several local symbols reads as if it called itself.
+    names.dedup();
+    if names.is_empty() && wait.idle.is_some() {
         return Vec::new();
     }
     if names.is_empty() {

@@ -9,8 +9,9 @@ pub fn activity(activity: Activity) -> &'static str {
     match activity {
         Activity::Running => "running",
         Activity::Runnable => "waiting for a CPU",
+        Activity::Lock => "waiting for a lock",
         Activity::Blocked(kind) => match kind {
-            State::Futex => "waiting for a lock",
+            State::Futex => "waiting for a lock or condition",
             State::Socket => "waiting on a socket",
             State::Poll => "waiting for an event",
             State::Sleep => "sleeping",
@@ -31,7 +32,8 @@ pub fn activity(activity: Activity) -> &'static str {
 pub fn kind(wait: &TopWait) -> &'static str {
     match wait.kind {
         State::Futex if wait.idle.is_some() => "condition (futex)",
-        State::Futex => "lock (futex)",
+        State::Futex if wait.is_lock => "lock (futex)",
+        State::Futex => "lock or condition (futex)",
         State::Socket => "socket",
         State::Poll if wait.idle.is_some() => "event loop (poll)",
         State::Poll => "event (poll)",
@@ -67,8 +69,6 @@ pub fn idle(reason: Idle) -> &'static str {
 /// What was waited for.
 pub fn object(wait: &TopWait) -> String {
     match &wait.object {
-        WaitObject::None => syscall(wait),
-        WaitObject::Unrecorded => "not recorded: the table of waits was full".to_owned(),
         WaitObject::Futex { address, op, private, .. } => futex(*address, op, *private),
         WaitObject::Inet { protocol, local, peer, role, direction, .. } => {
             let what = match direction {
@@ -95,6 +95,7 @@ pub fn object(wait: &TopWait) -> String {
         WaitObject::Child { pid: -1 } => "any child".to_owned(),
         WaitObject::Child { pid } if *pid > 0 => format!("process {pid}"),
         WaitObject::Child { .. } => "any child of a group".to_owned(),
+        WaitObject::None => syscall(wait),
     }
 }
 

@@ -78,6 +78,22 @@ fn futex_waits_by_function() {
 }
 
 #[test]
+fn a_lock_is_claimed_with_evidence_only() {
+    let of =
+        |op, names: &[&str]| is_lock(&at(with(State::Futex, futex(op, false), "futex"), names));
+    assert!(!of("wait", &[]));
+    assert!(!of("wait", &["syscall", "handle", "main"]));
+    assert!(!of("wait_bitset", &["pqWait"]));
+    assert!(of("lock_pi", &[]) && of("lock_pi2", &["main"]));
+    assert!(!of("wait_requeue_pi", &[]));
+    assert!(of("wait", &["__lll_lock_wait", "take"]));
+    assert!(of("wait_bitset", &["std::sys::sync::mutex::futex::Mutex::lock_contended"]));
+    assert!(of("wait_bitset", &["__pthread_rwlock_clockwrlock", "take"]));
+    let poll = with(State::Poll, WaitObject::None, "epoll_wait");
+    assert!(!is_lock(&at(poll, &["WaitLatch", "ProcSleep"])));
+}
+
+#[test]
 fn a_lock_in_the_stack_outweighs_the_way_of_waiting() {
     let condition = with(State::Futex, futex("wait_bitset", true), "futex");
     let lock = ["sem_wait", "PGSemaphoreLock", "LWLockAcquire", "heap_update"];
@@ -111,10 +127,9 @@ fn the_last_segment_of_names_in_several_languages() {
 }
 
 #[test]
-fn of_unrecorded_waits_the_kind_alone_decides() {
-    let of = |kind| {
-        is_waiting_for_work(&Wait { syscall: None, ..wait(kind, WaitObject::Unrecorded, 9, 1) })
-    };
+fn of_waits_without_call_and_object_the_kind_alone_decides() {
+    let of =
+        |kind| is_waiting_for_work(&Wait { syscall: None, ..wait(kind, WaitObject::None, 9, 1) });
     assert!([State::Poll, State::Sleep, State::Child, State::IoUring].into_iter().all(of));
     let doubtful = [State::Futex, State::Socket, State::Pipe, State::Disk, State::Other];
     assert!(!doubtful.into_iter().any(of));
