@@ -60,7 +60,15 @@ pub fn idle(wait: &Wait) -> Option<Idle> {
 /// because condition variables outside of glibc use it too.
 pub fn is_lock(wait: &Wait) -> bool {
     let by_operation = matches!(wait.object, WaitObject::Futex { op: "lock_pi" | "lock_pi2", .. });
-    wait.kind == State::Futex && (by_operation || names_any(&wait.stack, is_lock_function))
+    wait.kind == State::Futex
+        && (by_operation || names_any(&wait.stack, is_lock_function) || is_in_lock(&wait.stack))
+}
+
+/// `std::sync::Mutex::lock`, of which debug information says just `lock`, and whose slow path a
+/// frame-pointer walk misses: it is the caller of the leaf `syscall`. Any function may have such
+/// a name, so it counts only right beside the system call.
+fn is_in_lock(stack: &[Frame]) -> bool {
+    stack.iter().take(3).any(|frame| bare(&frame.name) == "lock")
 }
 
 fn socket(wait: &Wait) -> Option<Idle> {

@@ -134,3 +134,11 @@ fn of_waits_without_call_and_object_the_kind_alone_decides() {
     let doubtful = [State::Futex, State::Socket, State::Pipe, State::Disk, State::Other];
     assert!(!doubtful.into_iter().any(of));
 }
+
+#[test]
+fn a_function_called_lock_counts_only_beside_the_system_call() {
+    let futex = with(State::Futex, futex("wait_bitset", false), "futex");
+    let near = ["syscall", "lock", "lock<std::net::tcp::TcpStream>", "handle"];
+    assert!(is_lock(&at(futex.clone(), &near)));
+    assert!(!is_lock(&at(futex, &["syscall", "wait", "recv", "run", "lock"])));
+}
