@@ -110,6 +110,9 @@ pub struct ThreadRecord {
     pub waker: Waker,
     /// How long it last waited for a CPU, inside the window, in nanoseconds.
     pub last_ready_ns: u64,
+    /// When it got a CPU after a wakeup that nobody showed, until it leaves it; else 0. The wait in
+    /// `open` is then not closed yet: `since_ns` is its beginning.
+    pub unseen_wakeup_ns: u64,
     /// All of its waits for a CPU by the scheduler's accounts, when it last left one.
     pub run_delay_ns: u64,
     /// Switches in which it blocked.
@@ -138,5 +141,5 @@ pub struct ThreadRecord {
     pub comm: Comm,
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 384);
+const _: () = assert!(size_of::<ThreadRecord>() == 392);
 const _: () = assert!(size_of::<Waker>() == 32);

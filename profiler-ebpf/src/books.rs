@@ -99,6 +99,18 @@ pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
     note_waker(stats, &record.waker);
 }
 
+/// Ends a wait whose wakeup nobody showed, and the wait for a CPU behind it. Only the scheduler knows
+/// where the one became the other, and has said so by the time the thread leaves the CPU.
+#[inline(always)]
+pub fn close_unseen(record: &mut ThreadRecord, waited: u64, window_start: u64) {
+    let entered = record.unseen_wakeup_ns;
+    let all = entered.saturating_sub(record.since_ns);
+    let ready = if waited < all { waited } else { 0 };
+    close_wait(record, entered - ready, window_start);
+    record.last_ready_ns = close(record, State::Runnable, entered, window_start);
+    record.unseen_wakeup_ns = 0;
+}
+
 /// Takes over, as the wait it was in, what the seeding pass found.
 #[inline(always)]
 pub fn open_seed(record: &mut ThreadRecord) {

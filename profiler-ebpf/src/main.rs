@@ -16,6 +16,7 @@ mod books;
 mod classify;
 mod file;
 mod globals;
+mod log;
 mod maps;
 mod probes;
 mod registers;

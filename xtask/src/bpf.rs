@@ -26,14 +26,33 @@ const MANIFEST: &str = "profiler/bpf/MANIFEST";
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Change nothing; fail when the committed object is not what its sources give
-    #[arg(long)]
+    #[arg(long, conflicts_with = "log")]
     check: bool,
+    /// Build one whose probes log, for developing them, and leave the committed one alone
+    #[arg(long)]
+    log: bool,
 }
 
 /// Builds the object, or compares it with what a build gives.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = repo::root()?;
-    if arguments.check { check(&root) } else { update(&root) }
+    match (arguments.check, arguments.log) {
+        (true, _) => check(&root),
+        (_, true) => logging(&root),
+        _ => update(&root),
+    }
+}
+
+fn logging(root: &Path) -> Result<()> {
+    let toolchain = toolchain::ensure(root)?;
+    let target = repo::target_dir(root)?.join("bpf-log");
+    build(root, &toolchain, &target, &["--features", "log"])?;
+    println!(
+        "to see what the probes log, as root: DWELL_PROBES={} \
+         cargo run -p profiler --features probe-log -- attach …",
+        target.join("dwell.bpf.o").display()
+    );
+    Ok(())
 }
 
 fn update(root: &Path) -> Result<()> {

@@ -6,10 +6,12 @@ use profiler_common::thread::FLAG_EXITING;
 use super::{clock, hook};
 use crate::adopt::{follow, follow_process, followed, is_followed_process, name, report_untracked};
 use crate::globals;
+use crate::log::trace;
 use crate::maps::PROCESSES;
 use crate::task::Task;
 
 hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
+    trace!(&context, "fork: {}", Task(context.arg(1)).global_tid());
     fork(Task(context.arg(0)), Task(context.arg(1)))
 });
 
@@ -33,7 +35,10 @@ fn fork(parent: Task, child: Task) {
     }
 }
 
-hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| { exec(Task(context.arg(0))) });
+hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| {
+    trace!(&context, "exec: {}", Task(context.arg(0)).global_tid());
+    exec(Task(context.arg(0)))
+});
 
 /// Exec renames the thread, gives it the leader's id, and may make it match `--comm`.
 #[inline(always)]
@@ -52,7 +57,10 @@ fn exec(task: Task) {
     }
 }
 
-hook!("sched_process_exit", dwell_exit, dwell_exit_raw, |context| { exit(Task(context.arg(0))) });
+hook!("sched_process_exit", dwell_exit, dwell_exit_raw, |context| {
+    trace!(&context, "exit: {}", Task(context.arg(0)).global_tid());
+    exit(Task(context.arg(0)))
+});
 
 /// The thread goes on to run, and to wait, until its last switch: the books close there.
 #[inline(always)]

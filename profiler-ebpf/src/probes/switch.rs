@@ -7,7 +7,7 @@ use profiler_common::thread::ThreadRecord;
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed};
-use crate::books::{Run, close, close_run, close_wait, open_seed};
+use crate::books::{Run, close, close_run, close_unseen, close_wait, open_seed};
 use crate::classify::classify;
 use crate::globals;
 use crate::maps;
@@ -64,6 +64,9 @@ fn switch_out(
         recover(task, record, now, start);
     }
     let run = last_run(task, record);
+    if record.unseen_wakeup_ns != 0 {
+        close_unseen(record, run.waited, start);
+    }
     let at = close_run(record, run, now, start);
     if state & task_state::DEAD != 0 {
         // Up to where the books are closed: `close_run` may have moved that past `at`.
@@ -109,13 +112,12 @@ fn recover(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
     }
 }
 
-/// The thread was ready until now. Where it was never seen to wake, its wait ends here.
+/// The thread was ready until now. Where it was never seen to wake, its wait is closed later.
 #[inline(always)]
 fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
     let was = record.state;
     if is_wait(was) {
-        close_wait(record, now, start);
-        record.last_ready_ns = 0;
+        record.unseen_wakeup_ns = now;
     } else {
         let ready = was == State::Runnable as u8 || was == State::Unsettled as u8;
         if !ready {

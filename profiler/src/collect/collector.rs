@@ -283,9 +283,31 @@ impl Collector {
         // The probes move borders by up to 20 µs to where the scheduler has them, here past the
         // end of the window, and what they moved they added to the wait for a CPU.
         books.times.take_back(State::Runnable, Nanos(since).since(Nanos(end_ns)));
-        let length = Nanos(end_ns).since(Nanos(since));
         let (state, open) = open_state(thread);
+        let end = Nanos(end_ns);
+        let entered = Nanos(thread.unseen_wakeup_ns.clamp(since, since.max(end_ns)));
+        if state == State::Running && thread.unseen_wakeup_ns != 0 {
+            // It runs, and the wait before is still open.
+            let kind = State::from_raw(open.key.kind).unwrap_or(State::Unattributed);
+            books.times.add(State::Running, end.since(entered));
+            books.times.add(kind, entered.since(Nanos(since)));
+            self.cut_off(thread, kind, open, entered.since(Nanos(since)), seed_ids);
+            return;
+        }
+        let length = end.since(Nanos(since));
         books.times.add(state, length);
+        self.cut_off(thread, state, open, length, seed_ids);
+    }
+
+    /// Adds a wait that is open at the end to its row.
+    fn cut_off(
+        &mut self,
+        thread: &ThreadRecord,
+        state: State,
+        open: OpenWait,
+        length: Nanos,
+        seed_ids: &HashMap<u32, u64>,
+    ) {
         if !state.is_wait() || length == Nanos(0) {
             return;
         }

@@ -100,6 +100,7 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             comm: comm(bytes),
         },
         last_ready_ns: bytes.get_u64_ne(),
+        unseen_wakeup_ns: bytes.get_u64_ne(),
         run_delay_ns: bytes.get_u64_ne(),
         voluntary: bytes.get_u64_ne(),
         involuntary: bytes.get_u64_ne(),

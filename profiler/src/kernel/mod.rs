@@ -5,6 +5,8 @@
 mod batch;
 mod error;
 mod layout;
+#[cfg(feature = "probe-log")]
+mod log;
 mod privileges;
 mod probes;
 mod symbols;

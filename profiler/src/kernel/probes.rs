@@ -141,6 +141,10 @@ impl Probes {
         }
         let layout = PlainLayout(super::kernel_layout()?);
         let policy = PlainPolicy(with_sched_text(setup.policy));
+        #[cfg(feature = "probe-log")]
+        let object = super::log::object(OBJECT)?;
+        #[cfg(not(feature = "probe-log"))]
+        let object = std::borrow::Cow::Borrowed(OBJECT);
         let mut ebpf = EbpfLoader::new()
             .override_global("LAYOUT", &layout, true)
             .override_global("POLICY", &policy, true)
@@ -148,7 +152,7 @@ impl Probes {
             .map_max_entries("dwell_waits", setup.limits.waits)
             .map_max_entries("dwell_stacks", setup.limits.stacks)
             .map_max_entries("dwell_events", setup.limits.ring_bytes)
-            .load(OBJECT)
+            .load(&object)
             .map_err(|error| KernelError::refused("dwell's tables", &error))?;
         let mut control = Array::try_from(take(&mut ebpf, "dwell_control")?)
             .map_err(|error| KernelError::refused("dwell_control", &error))?;

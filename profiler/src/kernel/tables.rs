@@ -50,6 +50,8 @@ pub struct Tables {
     objects: MapData,
     programs: Vec<OwnedFd>,
     cost_known: bool,
+    #[cfg(feature = "probe-log")]
+    lines: super::log::Lines,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +78,8 @@ impl Tables {
             objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
             programs,
             cost_known,
+            #[cfg(feature = "probe-log")]
+            lines: super::log::Lines::of(ebpf),
         };
         tables.warm();
         Ok(tables)
@@ -94,6 +98,8 @@ impl Tables {
 
     /// Hands every record that waits in the ring buffer to `each`.
     pub fn drain_events(&mut self, mut each: impl FnMut(&[u8])) {
+        #[cfg(feature = "probe-log")]
+        self.lines.print();
         while let Some(item) = self.events.next() {
             each(&item);
         }
