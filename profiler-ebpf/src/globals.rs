@@ -81,7 +81,6 @@ pub struct Field(u32);
 macro_rules! fields {
     ($($field:ident,)*) => {
         $(#[inline(always)]
-        #[allow(non_snake_case, reason = "named as in KernelOffsets")]
         pub fn $field() -> Field {
             Field(constant!(LAYOUT.offsets.$field))
         })*
