@@ -36,6 +36,11 @@ pub struct Policy {
     pub cgroup_level: u32,
     /// Take user stacks.
     pub user_stacks: u32,
+    /// The probes sit on typed tracepoints (`tp_btf`): the structures behind the arguments can be
+    /// read without a helper's call.
+    pub typed: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
     /// First address of the kernel's scheduler text (`__sched_text_start`).
     pub sched_text_start: u64,
     /// End of it (`__sched_text_end`).
@@ -62,9 +67,20 @@ pub struct Loss {
     pub events: u64,
     /// Kernel memory that could not be read.
     pub reads: u64,
+    /// Stacks that were walked in the kernel, the others were known.
+    pub walks: u64,
+    /// Stacks that should have gone to user space to be walked on, and found no place in the
+    /// ring buffer: they are truncated.
+    pub copies: u64,
+    /// Known stacks that were walked all the same, to see whether they were right.
+    pub rechecks: u64,
+    /// Time of the waits behind `rechecks`, in nanoseconds.
+    pub recheck_ns: u64,
+    /// Of `recheck_ns`, the waits whose known stack was the wrong one.
+    pub recheck_wrong_ns: u64,
     /// Threads found in a state that the last event does not lead to.
     pub anomalies: u64,
 }
 
 const _: () = assert!(size_of::<Control>() == 24);
-const _: () = assert!(size_of::<Policy>() == 56);
+const _: () = assert!(size_of::<Policy>() == 64);

@@ -1,6 +1,7 @@
 //! What the ring buffer carries: only what has to be an event.
 
 use crate::thread::{Comm, ThreadRecord};
+use crate::wait::StackFrames;
 
 /// [`Header::kind`] of [`ThreadExit`].
 pub const THREAD_EXIT: u32 = 1;
@@ -64,6 +65,38 @@ pub struct NewStack {
     pub reserved: u32,
 }
 
+/// [`Header::kind`] of [`PartialStack`].
+pub const PARTIAL_STACK: u32 = 4;
+
+/// Most bytes of a stack that [`PartialStack`] carries.
+pub const COPY_BYTES: usize = 16 << 10;
+
+/// A walk met an address that has no row yet. User space walks on through the copy, and adds the
+/// rows that it needs. `length` bytes of the thread's stack, from `sp` up, follow the record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PartialStack {
+    /// [`PARTIAL_STACK`].
+    pub header: Header,
+    /// Under what number the wait is added up.
+    pub id: u64,
+    /// Stack pointer in the last frame that was reached.
+    pub sp: u64,
+    /// Frame pointer there.
+    pub bp: u64,
+    /// Number of the address space.
+    pub space: u32,
+    /// The thread, in dwell's own PID namespace.
+    pub tid: u32,
+    /// Bytes that follow.
+    pub length: u32,
+    /// Whether the last frame is where the thread stands or was interrupted, not a return address.
+    pub exact: u32,
+    /// What was walked; the last frame is the one that has no row.
+    pub stack: StackFrames,
+}
+
+const _: () = assert!(size_of::<PartialStack>() == 48 + size_of::<StackFrames>());
 const _: () = assert!(size_of::<NewStack>() == 24);
 const _: () = assert!(size_of::<ThreadExit>() == 16 + size_of::<ThreadRecord>());
 const _: () = assert!(size_of::<UntrackedExit>() == 48);

@@ -13,4 +13,5 @@ pub mod object;
 pub mod state;
 pub mod syscall;
 pub mod thread;
+pub mod unwind;
 pub mod wait;

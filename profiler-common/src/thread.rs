@@ -1,6 +1,7 @@
 //! The books of one thread.
 
 use crate::state::State;
+use crate::unwind::{Position, StackMemo};
 use crate::wait::WaitKey;
 
 /// A process or thread name, NUL-padded (`TASK_COMM_LEN`, include/linux/sched.h).
@@ -42,19 +43,6 @@ pub const CAUSE_UNKNOWN: u32 = 0;
 pub const CAUSE_THREAD: u32 = 1;
 /// An interrupt: a timer, a device, or the network stack on its behalf.
 pub const CAUSE_INTERRUPT: u32 = 2;
-
-/// User registers of a thread that was already blocked when dwell came, from which user space
-/// walks its stack.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SeedRegisters {
-    /// Instruction pointer.
-    pub ip: u64,
-    /// Stack pointer.
-    pub sp: u64,
-    /// Frame pointer.
-    pub bp: u64,
-}
 
 /// The file that a thread waited on last, and what came of looking at it. The inode number is
 /// unique in the file systems of sockets and pipes, so together with the address of the file it
@@ -104,10 +92,12 @@ pub struct ThreadRecord {
     pub seed: OpenWait,
     /// The file it waited on last.
     pub memo: FileMemo,
-    /// User registers at that time.
-    pub seed_registers: SeedRegisters,
+    /// Where it stood at that time: user space walks its stack from there.
+    pub seed_position: Position,
     /// Who woke it last.
     pub waker: Waker,
+    /// Used by the probes to turn a pointer into a number.
+    pub passage: u64,
     /// How long it last waited for a CPU, inside the window, in nanoseconds.
     pub last_ready_ns: u64,
     /// When it got a CPU after a wakeup that nobody showed, until it leaves it; else 0. The wait in
@@ -131,15 +121,38 @@ pub struct ThreadRecord {
     pub tid: u32,
     /// Process in the initial namespace: the key of the table of followed processes.
     pub tgid: u32,
+    /// Number of its address space, see [`crate::unwind::RowKey`].
+    pub space: u32,
     /// Raw [`State`].
     pub state: u8,
     /// `FLAG_` bits.
     pub flags: u8,
+    /// Whether the stack of the wait in `open` was known and walked all the same: a `RECHECK_`.
+    pub recheck: u8,
     /// Named so that no padding is left undefined.
-    pub reserved: u16,
+    pub reserved: [u8; 5],
     /// Its name.
     pub comm: Comm,
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 392);
+/// [`ThreadRecord::recheck`]: it was not.
+pub const RECHECK_NONE: u8 = 0;
+/// [`ThreadRecord::recheck`]: the walk gave the known stack.
+pub const RECHECK_RIGHT: u8 = 1;
+/// [`ThreadRecord::recheck`]: the walk gave another one.
+pub const RECHECK_WRONG: u8 = 2;
+
+/// All that the probes keep of a thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadEntry {
+    /// Its books.
+    pub record: ThreadRecord,
+    /// Its last stacks; of no use to user space.
+    pub memo: StackMemo,
+}
+
+const _: () = assert!(size_of::<ThreadRecord>() == 408);
+const _: () =
+    assert!(size_of::<ThreadEntry>() == size_of::<ThreadRecord>() + size_of::<StackMemo>());
 const _: () = assert!(size_of::<Waker>() == 32);

@@ -60,14 +60,24 @@ const _: () = assert!(size_of::<WaitStats>() == 1320);
 /// Deepest stack kept (the default of `kernel.perf_event_max_stack`).
 pub const STACK_DEPTH: usize = 127;
 
+/// The walk reached the function in which the thread began, or it is a kernel stack.
+pub const END_ENTRY: u16 = 0;
+/// The walk ended early: nobody knows how to go on from the last frame, or there were more than
+/// [`STACK_DEPTH`].
+pub const END_TRUNCATED: u16 = 1;
+
 /// A user or kernel stack, innermost first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StackFrames {
     /// Frames in use.
-    pub depth: u32,
+    pub depth: u16,
+    /// An `END_`.
+    pub end: u16,
     /// The process that showed it first, in dwell's own PID namespace; 0 for a kernel stack.
     pub pid: u32,
     /// Return addresses; the first is where the thread stands.
     pub frames: [u64; STACK_DEPTH],
 }
+
+const _: () = assert!(size_of::<StackFrames>() == 8 * (STACK_DEPTH + 1));

@@ -5,19 +5,31 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::event::{Header, THREAD_EXIT, ThreadExit, UNTRACKED_EXIT, UntrackedExit};
 use profiler_common::state::State;
-use profiler_common::thread::{FLAG_ENDED, FLAG_KERNEL_THREAD, ThreadRecord};
+use profiler_common::thread::{FLAG_ENDED, FLAG_KERNEL_THREAD, ThreadEntry, ThreadRecord};
 
 use crate::globals;
-use crate::maps::{self, BLANK_THREAD, EVENTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL, THREADS};
+use crate::maps::{
+    self, BLANK_THREAD, EVENTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL, Serial, THREADS,
+};
 use crate::task::Task;
+
+/// What is kept of a thread that is followed and set up.
+#[inline(always)]
+pub fn followed_entry(task: Task) -> Option<&'static mut ThreadEntry> {
+    let entry = THREADS.get_ptr_mut(task.0)?;
+    // SAFETY: changed only under the run-queue lock of the thread, see the crate's page.
+    let entry = unsafe { &mut *entry };
+    let record = &entry.record;
+    if record.serial == 0 || record.flags & FLAG_ENDED != 0 { None } else { Some(entry) }
+}
 
 /// The books of a thread that is followed and set up.
 #[inline(always)]
 pub fn followed(task: Task) -> Option<&'static mut ThreadRecord> {
-    let record = THREADS.get_ptr_mut(task.0)?;
-    // SAFETY: changed only under the run-queue lock of the thread, see the crate's page.
-    let record = unsafe { &mut *record };
-    if record.serial == 0 || record.flags & FLAG_ENDED != 0 { None } else { Some(record) }
+    match followed_entry(task) {
+        Some(entry) => Some(&mut entry.record),
+        None => None,
+    }
 }
 
 /// Whether the process with this id (initial namespace) is followed.
@@ -35,12 +47,44 @@ pub fn is_requested(task: Task) -> bool {
     globals::whole_host() != 0 || (pid != 0 && unsafe { REQUESTED.get(&pid) }.is_some())
 }
 
-/// Remembers a process as followed.
+/// Remembers a process as followed, with the number of its address space, unless it is.
 #[inline(always)]
-pub fn follow_process(tgid: u32) {
-    if globals::whole_host() == 0 && PROCESSES.insert(&tgid, &1, 0).is_err() {
-        maps::count(|loss| loss.processes += 1);
+pub fn follow_process(tgid: u32, space: u32) {
+    match PROCESSES.insert(&tgid, &space, BPF_NOEXIST as u64) {
+        Ok(()) => {}
+        Err(error) if error == -17 => {}
+        Err(_) => maps::count(|loss| loss.processes += 1),
     }
+}
+
+/// Numbers of address spaces that are given out begin here; below, it is that of the process that
+/// nobody has seen executing a program.
+const FIRST_SPACE: u32 = 1 << 24;
+
+/// The number of a process's address space.
+#[inline(always)]
+pub fn space_of(tgid: u32) -> u32 {
+    // SAFETY: one word, read at once.
+    match unsafe { PROCESSES.get(&tgid) } {
+        Some(space) => *space,
+        None => tgid,
+    }
+}
+
+/// Gives a process that has executed a program a new address space.
+#[inline(always)]
+pub fn renew_space(tgid: u32) -> u32 {
+    let space = FIRST_SPACE + next(Serial::Space);
+    let _full = PROCESSES.insert(&tgid, &space, 0);
+    space
+}
+
+#[inline(always)]
+fn next(serial: Serial) -> u32 {
+    let Some(last) = SERIAL.get_ptr_mut(serial as u32) else { return 0 };
+    // SAFETY: a word of the table.
+    let last = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(last, 1) };
+    last as u32 + 1
 }
 
 /// Opens the books of a thread in `state`, from `now` on. Nothing if they are open already.
@@ -56,11 +100,10 @@ pub fn follow(task: Task, state: State, now: u64) {
             return;
         }
     }
-    let (Some(record), Some(serial)) = (THREADS.get_ptr_mut(task.0), SERIAL.get_ptr_mut(0)) else {
-        return;
-    };
+    let Some(entry) = THREADS.get_ptr_mut(task.0) else { return };
     // SAFETY: the entry is ours alone until its serial is set, which comes last.
     unsafe {
+        let record = &raw mut (*entry).record;
         (*record).since_ns = now;
         (*record).born_ns = now;
         (*record).state = state as u8;
@@ -68,8 +111,8 @@ pub fn follow(task: Task, state: State, now: u64) {
         (*record).run_delay_ns = task.run_delay_ns().unwrap_or(0);
         (*record).tgid = task.global_tgid();
         name(task, &mut *record);
-        let last = atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(serial, 1);
-        core::ptr::write_volatile(&raw mut (*record).serial, last as u32 + 1);
+        (*record).space = space_of((*record).tgid);
+        core::ptr::write_volatile(&raw mut (*record).serial, next(Serial::Thread));
     }
 }
 

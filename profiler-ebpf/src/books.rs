@@ -3,7 +3,9 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
 use profiler_common::state::{State, is_wait};
-use profiler_common::thread::{FLAG_SEED_WAIT, ThreadRecord, Waker};
+use profiler_common::thread::{
+    CAUSE_THREAD, FLAG_SEED_WAIT, RECHECK_NONE, RECHECK_WRONG, ThreadRecord, Waker,
+};
 use profiler_common::wait::{NO_SYSCALL, WAKERS, WaitStats};
 
 use crate::maps::{self, BLANK_WAIT, WAITS, slot};
@@ -97,6 +99,14 @@ pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
     stats.histogram[slot(bucket_of(ns), BUCKETS)] += 1;
     note_port(stats, record.open.peer_port);
     note_waker(stats, &record.waker);
+    if record.recheck != RECHECK_NONE {
+        let wrong = record.recheck == RECHECK_WRONG;
+        maps::count(|loss| {
+            loss.rechecks += 1;
+            loss.recheck_ns += ns;
+            loss.recheck_wrong_ns += if wrong { ns } else { 0 };
+        });
+    }
 }
 
 /// Ends a wait whose wakeup nobody showed, and the wait for a CPU behind it. Only the scheduler knows
@@ -151,14 +161,20 @@ fn note_port(stats: &mut WaitStats, port: u16) {
 /// Counts the waker; the first few are kept by name.
 #[inline(always)]
 fn note_waker(stats: &mut WaitStats, waker: &Waker) {
+    // What else stands there is of an earlier wakeup.
+    let is_thread = waker.cause == CAUSE_THREAD;
+    let tid = if is_thread { waker.tid } else { 0 };
     for slot in 0..WAKERS {
         let known = &mut stats.wakers[slot];
         if known.count == 0 {
-            *known = *waker;
+            if is_thread {
+                *known = *waker;
+            }
+            known.cause = waker.cause;
             known.count = 1;
             return;
         }
-        if known.tid == waker.tid && known.cause == waker.cause {
+        if known.tid == tid && known.cause == waker.cause {
             known.count += 1;
             return;
         }

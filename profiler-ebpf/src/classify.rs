@@ -7,6 +7,7 @@ use profiler_common::object::{
 use profiler_common::state::State;
 use profiler_common::syscall::{CLASSES, COUNT, Class};
 use profiler_common::thread::{FLAG_EXITING, FLAG_KERNEL_THREAD, FileMemo, OpenWait, ThreadRecord};
+use profiler_common::unwind::{Position, StackMemo};
 use profiler_common::wait::{NO_SYSCALL, WaitKey};
 
 use crate::file::{self, File, Nature};
@@ -50,25 +51,29 @@ pub fn classify(
     task: Task,
     task_state: u32,
     record: &mut ThreadRecord,
+    stacks: &mut StackMemo,
 ) {
     let blocked = Blocked::new(task, task_state, record);
-    let pid = record.pid;
-    let open = &mut record.open;
-    open.key = blank(record.serial);
-    open.peer_port = 0;
+    record.open.key = blank(record.serial);
+    record.open.peer_port = 0;
     let Some(scratch) = maps::scratch(Place::Switch) else { return };
-    let is_user = blocked.flags & FLAG_KERNEL_THREAD == 0;
-    if is_user {
-        let syscall = Saved::of_current().and_then(Saved::syscall);
-        describe(blocked, syscall, open, &mut record.memo, scratch);
+    let mut position = Position::default();
+    if blocked.flags & FLAG_KERNEL_THREAD == 0 {
+        let saved = Saved::of_current();
+        let syscall = saved.and_then(Saved::syscall);
+        describe(blocked, syscall, &mut record.open, &mut record.memo, scratch);
+        if let Some(saved) = saved {
+            position = saved.position();
+        }
     }
-    if open.key.kind == State::Kernel as u8 {
+    if record.open.key.kind == State::Kernel as u8 {
         let side = stack::kernel(context, scratch);
-        open.key.object = side.function;
-        open.key.stack = side.stack;
+        record.open.key.object = side.function;
+        record.open.key.stack = side.stack;
     }
-    if is_user && blocked.flags & FLAG_EXITING == 0 {
-        open.key.stack = stack::user(context, pid, scratch);
+    // A kernel thread stands nowhere.
+    if position.ip != 0 && blocked.flags & FLAG_EXITING == 0 {
+        record.open.key.stack = stack::user(&position, record, stacks, scratch);
     }
 }
 

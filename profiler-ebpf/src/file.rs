@@ -46,9 +46,9 @@ impl File {
     /// The file that `task` has open as `descriptor`.
     #[inline(always)]
     pub fn of(task: Task, descriptor: u64) -> Option<File> {
-        let files: u64 = field::task_files().read(task.0);
-        let table: u64 = field::files_fdt().read(files);
-        let array: u64 = field::fdt_fd().read(table);
+        let files: u64 = field::task_files().load(task.0);
+        let table: u64 = field::files_fdt().load(files);
+        let array: u64 = field::fdt_fd().load(table);
         if array == 0 {
             return None;
         }

@@ -15,6 +15,8 @@ static POLICY: Policy = Policy {
     cgroup_id: 0,
     cgroup_level: 0,
     user_stacks: 0,
+    typed: 0,
+    reserved: 0,
     sched_text_start: 0,
     sched_text_end: 0,
 };
@@ -70,6 +72,7 @@ policy! {
     cgroup_id: u64,
     cgroup_level: u32,
     user_stacks: u32,
+    typed: u32,
     sched_text_start: u64,
     sched_text_end: u64,
 }
@@ -104,10 +107,31 @@ pub mod field {
 }
 
 impl Field {
+    /// Whether the kernel has it.
+    #[inline(always)]
+    pub fn exists(self) -> bool {
+        self.0 != ABSENT
+    }
+
     /// Address of this field in the structure at `base`; `None` where there is no such field.
     #[inline(always)]
     pub fn of(self, base: u64) -> Option<u64> {
         if self.0 == ABSENT || base == 0 { None } else { Some(base + self.0 as u64) }
+    }
+
+    /// Reads this field of the structure at `base`, an argument of the probe or what such loads
+    /// lead to: the verifier knows its type, so this takes one instruction where a helper's call
+    /// takes 10 to 20 ns. A fault reads as zero. On untyped tracepoints as [`Self::read`].
+    #[inline(always)]
+    pub fn load<T: Default + Copy>(self, base: u64) -> T {
+        if typed() == 0 {
+            return self.read(base);
+        }
+        match self.of(base) {
+            // SAFETY: the verifier checks type and offset, and the kernel catches the fault.
+            Some(address) => unsafe { core::ptr::read_volatile(address as *const T) },
+            None => T::default(),
+        }
     }
 
     /// Reads this field of the structure at `base`.

@@ -18,11 +18,13 @@ mod file;
 mod globals;
 mod log;
 mod maps;
+mod memo;
 mod probes;
 mod registers;
 mod socket;
 mod stack;
 mod task;
+mod unwind;
 mod waker;
 
 /// The kernel offers several helpers only to programs under a GPL-compatible licence

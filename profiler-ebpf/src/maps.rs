@@ -8,17 +8,21 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use profiler_common::control::{Control, Loss};
+use profiler_common::event::{COPY_BYTES, PartialStack};
 use profiler_common::object::Object;
-use profiler_common::thread::ThreadRecord;
-use profiler_common::wait::{STACK_DEPTH, StackFrames, WaitKey, WaitStats};
+use profiler_common::thread::ThreadEntry;
+use profiler_common::unwind::{NEAR_WORDS, Row, RowKey};
+use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
+
+use crate::unwind::Walk;
 
 /// Books of each followed thread, by the address of its `task_struct`: it survives an exec, at
 /// which a thread's id changes, and no two living threads share it.
 #[map(name = "dwell_threads")]
-pub static THREADS: HashMap<u64, ThreadRecord> =
+pub static THREADS: HashMap<u64, ThreadEntry> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// Followed processes, by their id in the initial namespace.
+/// Followed processes, by their id in the initial namespace: the number of the address space.
 #[map(name = "dwell_procs")]
 pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
@@ -34,6 +38,10 @@ pub static WAITS: HashMap<WaitKey, WaitStats> =
 #[map(name = "dwell_stacks")]
 pub static STACKS: HashMap<u64, StackFrames> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
+/// How to get from a frame to its caller's; filled by user space with what the walks meet.
+#[map(name = "dwell_rows")]
+pub static ROWS: HashMap<RowKey, Row> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
 /// Sockets and files by the hash of their identity.
 #[map(name = "dwell_objects")]
 pub static OBJECTS: HashMap<u64, Object> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
@@ -48,12 +56,24 @@ pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 #[map(name = "dwell_events")]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
+/// Stacks for user space to walk on: a buffer of its own, so that they take no place from what
+/// nobody can do without.
+#[map(name = "dwell_walks")]
+pub static WALKS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
 #[map(name = "dwell_control")]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// Last thread number given out.
+/// The last number given out of each [`Serial`].
 #[map(name = "dwell_serial")]
-pub static SERIAL: Array<u64> = Array::with_max_entries(1, 0);
+pub static SERIAL: Array<u64> = Array::with_max_entries(2, 0);
+
+/// What is numbered.
+#[derive(Clone, Copy)]
+pub enum Serial {
+    Thread = 0,
+    Space = 1,
+}
 
 #[map(name = "dwell_loss")]
 pub static LOSS: PerCpuArray<Loss> = PerCpuArray::with_max_entries(1, 0);
@@ -63,12 +83,21 @@ pub static LOSS: PerCpuArray<Loss> = PerCpuArray::with_max_entries(1, 0);
 pub struct Scratch {
     pub stack: StackFrames,
     pub object: Object,
+    pub walk: Walk,
+    /// The lower end of a stack.
+    pub words: [u64; NEAR_WORDS],
+    pub partial: Partial,
+}
+
+/// A [`PartialStack`] with what follows it.
+#[repr(C)]
+pub struct Partial {
+    pub head: PartialStack,
+    pub bytes: [u8; COPY_BYTES],
 }
 
 /// Deepest kernel stack kept.
 pub const KERNEL_DEPTH: usize = 32;
-
-const _: () = assert!(size_of::<StackFrames>() == 8 * (STACK_DEPTH + 1));
 
 #[map(name = "dwell_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
@@ -83,7 +112,7 @@ pub enum Place {
 
 /// Zeroes from which new entries are made; never written.
 #[map(name = "dwell_zero_t")]
-pub static BLANK_THREAD: Array<ThreadRecord> = Array::with_max_entries(1, 0);
+pub static BLANK_THREAD: Array<ThreadEntry> = Array::with_max_entries(1, 0);
 #[map(name = "dwell_zero_w")]
 pub static BLANK_WAIT: Array<WaitStats> = Array::with_max_entries(1, 0);
 

@@ -1,7 +1,7 @@
 //! The user registers that the kernel saved when a thread entered it (x86-64).
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use profiler_common::thread::SeedRegisters;
+use profiler_common::unwind::Position;
 use profiler_common::wait::NO_SYSCALL;
 
 /// `struct pt_regs` of x86-64, which is part of the kernel's ABI (arch/x86/include/uapi/asm/ptrace.h).
@@ -71,7 +71,7 @@ impl Saved {
 
     /// Where its user code stands.
     #[inline(always)]
-    pub fn position(&self) -> SeedRegisters {
-        SeedRegisters { ip: self.ip, sp: self.sp, bp: self.bp }
+    pub fn position(&self) -> Position {
+        Position { ip: self.ip, sp: self.sp, bp: self.bp }
     }
 }

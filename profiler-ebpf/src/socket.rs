@@ -7,10 +7,11 @@ use profiler_common::object::{
     ROLE_UNKNOWN, TAG_SOCKET,
 };
 
+use profiler_common::unwind::mix;
+
 use crate::file::File;
 use crate::globals::field;
 use crate::maps::{self, LISTENERS, OBJECTS};
-use crate::stack::mix;
 
 /// TCP_LISTEN (include/net/tcp_states.h), for Unix sockets too.
 pub const LISTENING: u8 = 10;

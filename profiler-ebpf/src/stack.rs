@@ -1,31 +1,116 @@
 //! Stacks, interned by the hash of their frames. A plain hash table instead of a stack-trace map:
 //! that one drops whatever collides with a bucket in use (iovisor/bcc#3389).
 
-use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST, task_struct};
-use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_get_task_stack};
-use profiler_common::event::{Header, NEW_STACK, NewStack};
-use profiler_common::wait::{STACK_DEPTH, StackFrames};
+use aya_ebpf::bindings::{BPF_NOEXIST, task_struct};
+use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_get_task_stack, bpf_probe_read_user};
+use profiler_common::event::{
+    COPY_BYTES, Header, NEW_STACK, NewStack, PARTIAL_STACK, PartialStack,
+};
+use profiler_common::thread::{RECHECK_NONE, RECHECK_RIGHT, RECHECK_WRONG, ThreadRecord};
+use profiler_common::unwind::{Position, RECHECK_EVERY, StackMemo, mix, stack_id};
+use profiler_common::wait::{END_ENTRY, STACK_DEPTH, StackFrames};
 
-use crate::globals;
-use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch};
+use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch, WALKS};
+use crate::unwind::{self, Outcome};
+use crate::{globals, memo};
 
-/// The current thread's user stack, walked by frame pointers; 0 where there is none.
+/// The user stack of a thread that blocks at `position`: a known one, or else walked. 0 where
+/// none is wanted.
 #[inline(always)]
-pub fn user(context: *mut core::ffi::c_void, pid: u32, scratch: &mut Scratch) -> u64 {
+pub fn user(
+    position: &Position,
+    record: &mut ThreadRecord,
+    memo: &mut StackMemo,
+    scratch: &mut Scratch,
+) -> u64 {
+    record.recheck = RECHECK_NONE;
     if globals::user_stacks() == 0 {
         return 0;
     }
-    // SAFETY: the buffer is as long as said.
-    let bytes = unsafe {
-        bpf_get_stack(
-            context,
-            scratch.stack.frames.as_mut_ptr().cast(),
-            (STACK_DEPTH * 8) as u32,
-            BPF_F_USER_STACK as u64,
-        )
+    memo.asked += 1;
+    let known = memo::recall(position, memo, scratch, record.since_ns);
+    if let Some(known) = known
+        && (memo.asked % RECHECK_EVERY != 0 || !known.settled)
+    {
+        return known.id;
+    }
+    maps::count(|loss| loss.walks += 1);
+    let outcome = unwind::walk(position, record.space, scratch);
+    scratch.stack.pid = record.pid;
+    let mut retry_ns = 0;
+    let id = if outcome == Outcome::NoRow {
+        retry_ns = record.since_ns + RETRY_AFTER_NS;
+        ask(record, scratch)
+    } else {
+        intern(&mut scratch.stack)
     };
-    scratch.stack.pid = pid;
-    intern(&mut scratch.stack, bytes)
+    if let Some(known) = known {
+        let right = known.id == id;
+        record.recheck = if right { RECHECK_RIGHT } else { RECHECK_WRONG };
+        if right {
+            return id;
+        }
+    }
+    memo::remember(position, id, retry_ns, &scratch.walk.anchors, memo);
+    id
+}
+
+/// A walk that lacked a row is tried again after this time: user space needs about a millisecond
+/// to add what is missing, and until then the same copy would be sent again and again.
+const RETRY_AFTER_NS: u64 = 20_000_000;
+
+/// Hands a stack that could not be walked to its end to user space, with a copy of what is left of
+/// it. Returns the number under which the wait is added up until then.
+#[inline(always)]
+fn ask(record: &ThreadRecord, scratch: &mut Scratch) -> u64 {
+    let partial = &mut scratch.partial;
+    let id = (mix(record.since_ns, record.serial as u64) & !1) | 2;
+    partial.head.header = Header { kind: PARTIAL_STACK, reserved: 0 };
+    partial.head.id = id;
+    partial.head.sp = scratch.walk.sp;
+    partial.head.bp = scratch.walk.bp;
+    partial.head.space = record.space;
+    partial.head.tid = record.tid;
+    partial.head.exact = scratch.walk.exact;
+    partial.head.stack = scratch.stack;
+    let length = copy_stack(scratch.walk.sp, &mut partial.bytes);
+    partial.head.length = length as u32;
+    let size = size_of::<PartialStack>() + (length & (2 * COPY_BYTES - 1)).min(COPY_BYTES);
+    // SAFETY: `size` is at most the size of the record, all of which is initialised map memory.
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const *partial).cast::<u8>(), size) };
+    if WALKS.output::<[u8]>(bytes, 0).is_ok() {
+        return id;
+    }
+    maps::count(|loss| loss.copies += 1);
+    intern(&mut scratch.stack)
+}
+
+const PAGE: u64 = 4096;
+
+/// Copies the stack from `sp` up, a page at a time: where it ends, nobody has said.
+#[inline(always)]
+fn copy_stack(sp: u64, bytes: &mut [u8; COPY_BYTES]) -> usize {
+    let mut length = 0usize;
+    for _ in 0..COPY_BYTES / PAGE as usize {
+        let at = sp + length as u64;
+        let rest = (PAGE - (at & (PAGE - 1))) as usize & (2 * PAGE as usize - 1);
+        if length > COPY_BYTES - PAGE as usize {
+            break;
+        }
+        // SAFETY: `length + rest` is at most the size of the buffer; the helper checks the source.
+        let result = unsafe {
+            bpf_probe_read_user(
+                bytes.as_mut_ptr().add(length).cast(),
+                rest.min(PAGE as usize) as u32,
+                at as *const core::ffi::c_void,
+            )
+        };
+        if result != 0 {
+            break;
+        }
+        length += rest;
+    }
+    length
 }
 
 /// What a blocked thread shows of its kernel stack.
@@ -77,32 +162,27 @@ fn beyond_scheduler(scratch: &mut Scratch, bytes: i64) -> KernelSide {
             break;
         }
     }
-    scratch.stack.pid = 0;
-    KernelSide { function, stack: intern(&mut scratch.stack, bytes) }
+    let stack = &mut scratch.stack;
+    stack.pid = 0;
+    stack.end = END_ENTRY;
+    stack.depth = if depth > 0 { (depth as u64).min(STACK_DEPTH as u64) as u16 } else { 0 };
+    KernelSide { function, stack: intern(stack) }
 }
 
-/// Finds or adds the first `bytes` of the frames. Out of line: the verifier walks its loop again
-/// for every different state of its caller, and a call keeps most of that state out of its sight.
+/// Finds or adds a stack. Out of line: the verifier walks its loop again for every different state
+/// of its caller, and a call keeps most of that state out of its sight.
 #[inline(never)]
-fn intern(stack: &mut StackFrames, bytes: i64) -> u64 {
-    if bytes <= 0 {
+fn intern(stack: &mut StackFrames) -> u64 {
+    let depth = stack.depth as usize;
+    if depth == 0 {
         maps::count(|loss| loss.stack_failures += 1);
         return 0;
     }
-    let depth = (bytes as usize / 8).min(STACK_DEPTH);
-    let mut hash = depth as u64;
-    for index in 0..STACK_DEPTH {
-        if index >= depth {
-            break;
-        }
-        hash = mix(hash, stack.frames[index]);
-    }
-    let id = hash | 1;
+    let id = stack_id(&stack.frames, depth, stack.end);
     // SAFETY: a look-up; the value is not used.
     if unsafe { STACKS.get(&id) }.is_some() {
         return id;
     }
-    stack.depth = depth as u32;
     match STACKS.insert(&id, &*stack, BPF_NOEXIST as u64) {
         Ok(()) => {
             announce(id, stack.pid);
@@ -128,13 +208,4 @@ fn announce(id: u64, pid: u32) {
     if EVENTS.output::<NewStack>(record, NO_WAKEUP).is_err() {
         maps::count(|loss| loss.events += 1);
     }
-}
-
-/// Mixes a word into a hash (the finalizer of SplitMix64, Steele et al., OOPSLA 2014).
-#[inline(always)]
-pub fn mix(hash: u64, word: u64) -> u64 {
-    let mut z = (hash ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -40,13 +40,17 @@ impl Task {
     /// The thread that the program runs on behalf of.
     #[inline(always)]
     pub fn current() -> Task {
-        // SAFETY: no arguments, no preconditions.
-        Task(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() })
+        if globals::typed() == 0 {
+            // SAFETY: no arguments, no preconditions.
+            return Task(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() });
+        }
+        // SAFETY: as above.
+        Task(unsafe { aya_ebpf::helpers::generated::bpf_get_current_task_btf() } as u64)
     }
 
     #[inline(always)]
     pub fn flags(self) -> u32 {
-        field::task_flags().read(self.0)
+        field::task_flags().load(self.0)
     }
 
     /// A kernel thread, or a worker that the kernel runs inside a process.
@@ -57,12 +61,12 @@ impl Task {
 
     #[inline(always)]
     pub fn state(self) -> u32 {
-        field::task_state().read(self.0)
+        field::task_state().load(self.0)
     }
 
     #[inline(always)]
     pub fn is_on_cpu(self) -> bool {
-        field::task_on_cpu().read::<u32>(self.0) != 0
+        field::task_on_cpu().load::<u32>(self.0) != 0
     }
 
     /// Waits for block I/O: the kernel sets this around such waits (`io_schedule_prepare`).
@@ -75,13 +79,13 @@ impl Task {
     /// Thread id in the initial namespace; 0 is the idle task of a CPU.
     #[inline(always)]
     pub fn global_tid(self) -> u32 {
-        field::task_pid().read(self.0)
+        field::task_pid().load(self.0)
     }
 
     /// Process id in the initial namespace.
     #[inline(always)]
     pub fn global_tgid(self) -> u32 {
-        field::task_tgid().read(self.0)
+        field::task_tgid().load(self.0)
     }
 
     /// The number of its process as dwell sees it, likewise.
@@ -131,8 +135,11 @@ impl Task {
     /// are not kept.
     #[inline(always)]
     pub fn run_delay_ns(self) -> Option<u64> {
-        let info = field::task_sched_info().of(self.0)?;
-        Some(read(field::run_delay().of(info)?))
+        let delay = field::run_delay();
+        if !delay.exists() {
+            return None;
+        }
+        Some(delay.load(field::task_sched_info().of(self.0)?))
     }
 
     /// How long it has held the CPU that it is about to leave, by the scheduler's own accounts
@@ -140,8 +147,8 @@ impl Task {
     #[inline(always)]
     pub fn last_run_ns(self) -> u64 {
         let Some(entity) = field::task_se().of(self.0) else { return u64::MAX };
-        let now: u64 = field::se_sum_exec().read(entity);
-        now.wrapping_sub(field::se_prev_sum_exec().read(entity))
+        let now: u64 = field::se_sum_exec().load(entity);
+        now.wrapping_sub(field::se_prev_sum_exec().load(entity))
     }
 
     /// CLOCK_MONOTONIC, in nanoseconds.
@@ -172,10 +179,15 @@ impl Task {
     /// Whether the arguments of a tracepoint lie on its kernel stack. In an interrupt it does not: x86-64 switches
     /// to a stack of the CPU, unless user code was interrupted (arch/x86/include/asm/irq_stack.h).
     #[inline(always)]
-    pub fn has_on_stack(self, context: *mut core::ffi::c_void) -> bool {
-        // The verifier allows no arithmetic on the context; copied by a helper, it is a number.
-        let address: u64 = read((&raw const context) as u64);
-        let bottom: u64 = field::task_stack().read(self.0);
+    pub fn has_on_stack(self, context: *mut core::ffi::c_void, passage: &mut u64) -> bool {
+        // The verifier allows no arithmetic on the context; what comes back from a table's memory
+        // is a number.
+        // SAFETY: a reference; volatile, or the compiler would use the pointer itself.
+        let address = unsafe {
+            core::ptr::write_volatile(passage, context as u64);
+            core::ptr::read_volatile(passage)
+        };
+        let bottom: u64 = field::task_stack().load(self.0);
         address.wrapping_sub(bottom) < globals::kernel_stack_size() as u64
     }
 }

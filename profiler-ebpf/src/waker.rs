@@ -1,7 +1,7 @@
 //! Who ended a wait.
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
-use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, Waker};
+use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, ThreadRecord};
 
 use crate::globals;
 use crate::registers::Saved;
@@ -11,38 +11,44 @@ use crate::task::Task;
 /// loopback these deliver to the peer from a softirq that they run themselves.
 const DELIVERING: [u16; 10] = [44, 46, 1, 20, 307, 42, 48, 3, 40, 275];
 
-/// The waker in the context that `context` lies in: a thread only where it really did it, not
-/// where an interrupt happened to hit it.
+/// Notes in `record` who wakes the thread, in the context that `context` lies in: a thread only where
+/// it really did it, not where an interrupt happened to hit it.
 #[inline(always)]
-pub fn identify(context: *mut core::ffi::c_void) -> Waker {
-    let mut waker = Waker { cause: CAUSE_INTERRUPT, ..Waker::default() };
+pub fn note(context: *mut core::ffi::c_void, record: &mut ThreadRecord) {
+    let before = record.waker.tid;
+    record.waker.cause = CAUSE_INTERRUPT;
+    record.waker.tid = 0;
     let ids = bpf_get_current_pid_tgid();
-    if ids == 0 {
-        return waker;
+    if ids == 0 || !did_it(context, record) {
+        return;
     }
-    let task = Task::current();
-    let on_own_stack = task.has_on_stack(context);
-    let did_it = if task.is_kernel_thread() {
-        on_own_stack
+    record.waker.cause = CAUSE_THREAD;
+    if globals::is_initial_namespace() {
+        record.waker.tid = ids as u32;
+        record.waker.pid = (ids >> 32) as u32;
     } else {
-        match Saved::of_current().and_then(Saved::syscall) {
-            Some(syscall) => on_own_stack || delivers(syscall.number),
-            // User code was interrupted, or faults.
-            None => false,
-        }
-    };
-    if did_it {
-        waker.cause = CAUSE_THREAD;
-        if globals::is_initial_namespace() {
-            waker.tid = ids as u32;
-            waker.pid = (ids >> 32) as u32;
-        } else {
-            waker.tid = task.visible_tid();
-            waker.pid = task.visible_pid();
-        }
-        waker.comm = bpf_get_current_comm().unwrap_or_default();
+        let task = Task::current();
+        record.waker.tid = task.visible_tid();
+        record.waker.pid = task.visible_pid();
     }
-    waker
+    // Mostly the one that did it last time.
+    if record.waker.tid != before || before == 0 {
+        record.waker.comm = bpf_get_current_comm().unwrap_or_default();
+    }
+}
+
+#[inline(always)]
+fn did_it(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
+    let task = Task::current();
+    let on_own_stack = task.has_on_stack(context, &mut record.passage);
+    if task.is_kernel_thread() {
+        return on_own_stack;
+    }
+    match Saved::of_current().and_then(Saved::syscall) {
+        Some(syscall) => on_own_stack || delivers(syscall.number),
+        // User code was interrupted, or faults.
+        None => false,
+    }
 }
 
 #[inline(always)]

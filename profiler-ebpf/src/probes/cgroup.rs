@@ -20,7 +20,7 @@ fn attach(cgroup: u64, task: Task) {
         return;
     }
     if let Some((now, _)) = clock() {
-        follow_process(task.global_tgid());
+        follow_process(task.global_tgid(), task.global_tgid());
         follow(task, State::Unsettled, now);
     }
 }

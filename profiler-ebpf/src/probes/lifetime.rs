@@ -4,11 +4,14 @@ use profiler_common::state::State;
 use profiler_common::thread::FLAG_EXITING;
 
 use super::{clock, hook};
-use crate::adopt::{follow, follow_process, followed, is_followed_process, name, report_untracked};
-use crate::globals;
+use crate::adopt::{
+    follow, follow_process, followed, followed_entry, is_followed_process, name, renew_space,
+    report_untracked, space_of,
+};
 use crate::log::trace;
 use crate::maps::PROCESSES;
 use crate::task::Task;
+use crate::{globals, memo};
 
 hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
     trace!(&context, "fork: {}", Task(context.arg(1)).global_tid());
@@ -30,7 +33,9 @@ fn fork(parent: Task, child: Task) {
         false
     };
     if belongs {
-        follow_process(child_process);
+        if parent_process != child_process {
+            follow_process(child_process, space_of(parent_process));
+        }
         follow(child, State::Runnable, now);
     }
 }
@@ -43,8 +48,10 @@ hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| {
 /// Exec renames the thread, gives it the leader's id, and may make it match `--comm`.
 #[inline(always)]
 fn exec(task: Task) {
-    if let Some(record) = followed(task) {
-        name(task, record);
+    if let Some(entry) = followed_entry(task) {
+        name(task, &mut entry.record);
+        entry.record.space = renew_space(entry.record.tgid);
+        memo::forget(&mut entry.memo);
         return;
     }
     let wanted = globals::comm();
@@ -52,7 +59,7 @@ fn exec(task: Task) {
         && task.comm() == wanted
         && let Some((now, _)) = clock()
     {
-        follow_process(task.global_tgid());
+        renew_space(task.global_tgid());
         follow(task, State::Running, now);
     }
 }

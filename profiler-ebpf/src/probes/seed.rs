@@ -58,7 +58,7 @@ fn adopt(task: Task) {
         return;
     }
     if let Some((now, _)) = clock() {
-        follow_process(task.global_tgid());
+        follow_process(task.global_tgid(), task.global_tgid());
         follow(task, State::Unsettled, now);
     }
 }
@@ -92,7 +92,7 @@ fn describe(task: Task, pointer: *mut task_struct, state: u32, record: &mut Thre
     if blocked.flags & FLAG_KERNEL_THREAD == 0 {
         // SAFETY: the iterator hands out trusted pointers.
         if let Some(saved) = unsafe { Saved::of(pointer) } {
-            record.seed_registers = saved.position();
+            record.seed_position = saved.position();
             classify::describe(blocked, saved.syscall(), &mut seed, &mut memo, scratch);
         }
     }

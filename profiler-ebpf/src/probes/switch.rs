@@ -3,10 +3,10 @@
 use aya_ebpf::EbpfContext;
 use profiler_common::kernel::task_state;
 use profiler_common::state::{State, is_wait};
-use profiler_common::thread::ThreadRecord;
+use profiler_common::thread::{CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
 
 use super::{clock, hook};
-use crate::adopt::{finish, followed};
+use crate::adopt::{finish, followed, followed_entry};
 use crate::books::{Run, close, close_run, close_unseen, close_wait, open_seed};
 use crate::classify::classify;
 use crate::globals;
@@ -30,15 +30,15 @@ fn switch(
     next: Task,
     state: u32,
 ) {
-    let leaving = followed(previous);
+    let leaving = followed_entry(previous);
     let entering = followed(next);
     if leaving.is_none() && entering.is_none() {
         return;
     }
     let Some((now, start)) = clock() else { return };
     let mut at = now;
-    if let Some(record) = leaving {
-        at = switch_out(context, preempted, previous, state, record, now, start);
+    if let Some(entry) = leaving {
+        at = switch_out(context, preempted, previous, state, entry, now, start);
     }
     if let Some(record) = entering {
         // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
@@ -55,10 +55,11 @@ fn switch_out(
     preempted: bool,
     task: Task,
     state: u32,
-    record: &mut ThreadRecord,
+    entry: &mut ThreadEntry,
     now: u64,
     start: u64,
 ) -> u64 {
+    let record = &mut entry.record;
     let was = record.state;
     if was != State::Running as u8 && was != State::Unsettled as u8 {
         recover(task, record, now, start);
@@ -79,8 +80,8 @@ fn switch_out(
         record.involuntary += !blocks as u64;
     }
     if blocks {
-        record.waker = Default::default();
-        classify(context, task, state, record);
+        record.waker.cause = CAUSE_UNKNOWN;
+        classify(context, task, state, record, &mut entry.memo);
         record.state = record.open.key.kind;
     } else {
         record.state = State::Runnable as u8;

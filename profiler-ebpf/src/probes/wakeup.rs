@@ -15,7 +15,7 @@ hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
     if let Some(record) = followed(Task(context.arg(0)))
         && (is_wait(record.state) || record.state == State::Unsettled as u8)
     {
-        record.waker = waker::identify(context.as_ptr());
+        waker::note(context.as_ptr(), record);
     }
 });
 
@@ -36,7 +36,7 @@ hook!("sched_wakeup_new", dwell_new, dwell_new_raw, |context| {
         && let Some((now, _)) = clock()
         && (globals::whole_host() != 0 || is_followed_process(task.global_tgid()))
     {
-        follow_process(task.global_tgid());
+        follow_process(task.global_tgid(), task.global_tgid());
         follow(task, State::Runnable, now);
     }
 });

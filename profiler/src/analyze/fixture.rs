@@ -1,15 +1,20 @@
 //! Profiles made by hand, for the tests of analysis and views.
 
 use crate::model::{
-    Cause, Direction, Frame, Host, Latency, Nanos, Pid, Profile, Role, State, StateTimes, Target,
-    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
+    Cause, Direction, Frame, Host, Latency, Nanos, Pid, Profile, Role, StackReach, State,
+    StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
 };
 
 const SECOND: u64 = 1_000_000_000;
 
 /// A stack of these names, innermost first.
 pub fn stack(names: &[&str]) -> Vec<Frame> {
-    names.iter().map(|name| Frame { name: (*name).to_owned(), inlined: false }).collect()
+    let frame = |(index, name): (usize, &&str)| Frame {
+        name: (*name).to_owned(),
+        address: 0x1000 + index as u64,
+        inlined: false,
+    };
+    names.iter().enumerate().map(frame).collect()
 }
 
 /// A futex.
@@ -45,6 +50,7 @@ pub fn wait(kind: State, object: WaitObject, total: u64, count: u64) -> Wait {
         wakers: Vec::new(),
         other_wakers: 0,
         stack: Vec::new(),
+        reach: StackReach::Entry,
         in_kernel_thread: false,
     }
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::budget::{Budget, by_process};
 use super::{Idle, idle, is_lock};
 use crate::model::{
-    Cause, Frame, Latency, Nanos, Pid, Profile, Role, State, Wait, WaitObject, group_name,
+    Cause, Frame, Latency, Nanos, Pid, Profile, Role, StackReach, State, Wait, WaitObject,
+    group_name,
 };
 
 /// Who ended waits.
@@ -57,6 +58,8 @@ pub struct TopWait {
     pub other_wakers: u64,
     /// Innermost first.
     pub stack: Vec<Frame>,
+    /// The walk of the stack ended early.
+    pub is_truncated: bool,
     /// The waiters are kernel threads.
     pub in_kernel_thread: bool,
 }
@@ -140,6 +143,7 @@ impl TopWait {
             wakers: Vec::new(),
             other_wakers: 0,
             stack: wait.stack.clone(),
+            is_truncated: wait.reach == StackReach::Truncated,
             in_kernel_thread: wait.in_kernel_thread,
         }
     }

@@ -15,8 +15,8 @@ use super::decode::Event;
 use super::describe;
 use super::waits::{CutOff, Row, RowKey};
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
-    WakerCount, Window, group_name,
+    Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
+    Trust, Wait, WakerCount, Walked, Window, group_name,
 };
 
 /// Names that only the running system knows.
@@ -54,6 +54,7 @@ pub struct Collector {
     window_start: u64,
     undecoded: u64,
     new_stacks: Vec<(u64, u32)>,
+    aliases: HashMap<u64, u64>,
 }
 
 /// Whose waits carry a thread number.
@@ -92,11 +93,11 @@ pub struct Outcome<'a> {
     /// Sums of the waits.
     pub waits: Vec<(WaitKey, Box<WaitStats>)>,
     /// Stacks.
-    pub stacks: HashMap<u64, Vec<u64>>,
+    pub stacks: HashMap<u64, Walked>,
     /// The process that showed a stack first, where user space knows it.
     pub stack_origins: HashMap<u64, u32>,
     /// Stacks of the waits that threads were in when dwell came, by thread number.
-    pub seed_stacks: HashMap<u32, Vec<u64>>,
+    pub seed_stacks: HashMap<u32, u64>,
     /// Sockets and files.
     pub objects: HashMap<u64, Object>,
     /// Threads alive that the probes had no place for: process, thread, name, creation time.
@@ -134,6 +135,11 @@ impl Collector {
     /// User stacks seen since the last call: key of the stack table, and process.
     pub fn new_stacks(&mut self) -> Vec<(u64, u32)> {
         std::mem::take(&mut self.new_stacks)
+    }
+
+    /// A stack that the probes numbered before it was walked to its end has this number now.
+    pub fn rename_stack(&mut self, from: u64, to: u64) {
+        self.aliases.insert(from, to);
     }
 
     fn on_exit(&mut self, end_ns: u64, thread: &ThreadRecord) {
@@ -233,7 +239,10 @@ impl Collector {
             detail: key.detail,
             syscall: key.syscall,
             object: key.object,
-            stack: if key.stack != 0 { key.stack } else { stack },
+            stack: self.aliases.get(&key.stack).copied().unwrap_or(match key.stack {
+                0 => stack,
+                known => known,
+            }),
             in_kernel: owner.in_kernel,
         };
         let row = self.rows.entry(row).or_default();
@@ -244,7 +253,7 @@ impl Collector {
     /// Closes the books.
     pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
         let end_ns = outcome.window.end.0;
-        let seed_ids = intern(&outcome.seed_stacks, &mut outcome.stacks);
+        let seed_ids = std::mem::take(&mut outcome.seed_stacks);
         let mut alive = Vec::new();
         for thread in &outcome.threads {
             if thread.flags & FLAG_ENDED != 0 {
@@ -367,7 +376,8 @@ impl Collector {
                 count,
             })
             .collect();
-        let stack = match outcome.stacks.get(&key.stack) {
+        let walked = outcome.stacks.get(&key.stack);
+        let stack = match walked.map(|walked| &walked.addresses) {
             Some(frames) if is_kernel_stack(frames) => names.kernel_stack(frames),
             Some(frames) => {
                 let origin = outcome.stack_origins.get(&key.stack).copied();
@@ -392,6 +402,12 @@ impl Collector {
             wakers,
             other_wakers: row.other_wakers,
             stack,
+            reach: match walked {
+                None => StackReach::Nowhere,
+                Some(walked) if is_kernel_stack(&walked.addresses) => StackReach::Nowhere,
+                Some(walked) if walked.complete => StackReach::Entry,
+                Some(_) => StackReach::Truncated,
+            },
             in_kernel_thread: key.in_kernel,
         })
     }
@@ -410,6 +426,14 @@ impl Collector {
             lost_processes: loss.processes,
             lost_objects: loss.objects,
             failed_stacks: loss.stack_failures,
+            stacks_complete_ns: user_wait_time(waits, StackReach::Entry),
+            stacks_truncated_ns: user_wait_time(waits, StackReach::Truncated),
+            stacks_missing_ns: user_wait_time(waits, StackReach::Nowhere),
+            stack_walks: loss.walks,
+            refused_walks: loss.copies,
+            rechecks: loss.rechecks,
+            recheck_ns: Nanos(loss.recheck_ns),
+            recheck_wrong_ns: Nanos(loss.recheck_wrong_ns),
             failed_reads: loss.reads,
             missed_switches: loss.anomalies,
             clipped_waits: waits.iter().map(|wait| wait.clipped).sum(),
@@ -482,23 +506,10 @@ fn open_state(thread: &ThreadRecord) -> (State, OpenWait) {
     (state, thread.seed)
 }
 
-/// Adds the stacks that user space walked to the others, under ids of their own.
-fn intern(
-    seeds: &HashMap<u32, Vec<u64>>,
-    stacks: &mut HashMap<u64, Vec<u64>>,
-) -> HashMap<u32, u64> {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    seeds
-        .iter()
-        .map(|(serial, frames)| {
-            let mut hasher = DefaultHasher::new();
-            frames.hash(&mut hasher);
-            // The kernel's ids are odd.
-            let id = (hasher.finish() & !1).max(2);
-            stacks.entry(id).or_insert_with(|| frames.clone());
-            (*serial, id)
-        })
-        .collect()
+/// How much the waits of user threads come to whose stack reaches so far.
+fn user_wait_time(waits: &[Wait], reach: StackReach) -> Nanos {
+    let user = waits.iter().filter(|wait| !wait.in_kernel_thread);
+    user.filter(|wait| wait.reach == reach).map(|wait| wait.total).sum()
 }
 
 /// Kernel addresses lie in the upper half of the address space.

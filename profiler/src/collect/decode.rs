@@ -2,10 +2,12 @@
 
 use bytes::Buf;
 use profiler_common::event::{
-    NEW_STACK, NewStack, THREAD_EXIT, ThreadExit, UNTRACKED_EXIT, UntrackedExit,
+    NEW_STACK, NewStack, PARTIAL_STACK, PartialStack, THREAD_EXIT, ThreadExit, UNTRACKED_EXIT,
+    UntrackedExit,
 };
-use profiler_common::thread::{Comm, FileMemo, OpenWait, SeedRegisters, ThreadRecord, Waker};
-use profiler_common::wait::WaitKey;
+use profiler_common::thread::{Comm, FileMemo, OpenWait, ThreadRecord, Waker};
+use profiler_common::unwind::Position;
+use profiler_common::wait::{STACK_DEPTH, WaitKey};
 
 /// A record of the ring buffer.
 #[derive(Clone, Debug)]
@@ -69,6 +71,46 @@ pub fn decode(record: &[u8]) -> Option<Event> {
     }
 }
 
+/// A stack that a walk in the kernel could not finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial<'a> {
+    /// Under what number the wait is added up.
+    pub id: u64,
+    /// Number of the address space.
+    pub space: u32,
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// What was walked, innermost first, without the frame to go on from.
+    pub addresses: Vec<u64>,
+    /// Where to go on.
+    pub position: Position,
+    /// Whether the thread stands there, or was interrupted there; else it returns there.
+    pub exact: bool,
+    /// The stack from there on.
+    pub copy: &'a [u8],
+}
+
+/// Decodes a stack that is to be walked on; `None` for a record of another form.
+pub fn decode_partial(record: &[u8]) -> Option<Partial<'_>> {
+    let mut rest = record;
+    let copy = record.get(size_of::<PartialStack>()..)?;
+    if rest.get_u32_ne() != PARTIAL_STACK {
+        return None;
+    }
+    rest.advance(4);
+    let (id, sp, bp) = (rest.get_u64_ne(), rest.get_u64_ne(), rest.get_u64_ne());
+    let (space, tid) = (rest.get_u32_ne(), rest.get_u32_ne());
+    let (length, exact) = (rest.get_u32_ne(), rest.get_u32_ne() != 0);
+    let (depth, _end, pid) = (rest.get_u16_ne(), rest.get_u16_ne(), rest.get_u32_ne());
+    let depth = usize::from(depth).min(STACK_DEPTH);
+    let mut addresses: Vec<u64> = (0..depth).map(|_| rest.get_u64_ne()).collect();
+    let position = Position { ip: addresses.pop()?, sp, bp };
+    let copy = copy.get(..usize::try_from(length).ok()?)?;
+    Some(Partial { id, space, pid, tid, addresses, position, exact, copy })
+}
+
 // The fields are read in the order of their declaration, which is that of `#[repr(C)]`; struct
 // expressions evaluate in the order written. The lengths were checked by the caller.
 
@@ -87,7 +129,7 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             nature: bytes.get_u8(),
             reserved: std::array::from_fn(|_| bytes.get_u8()),
         },
-        seed_registers: SeedRegisters {
+        seed_position: Position {
             ip: bytes.get_u64_ne(),
             sp: bytes.get_u64_ne(),
             bp: bytes.get_u64_ne(),
@@ -99,6 +141,7 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             count: bytes.get_u32_ne(),
             comm: comm(bytes),
         },
+        passage: bytes.get_u64_ne(),
         last_ready_ns: bytes.get_u64_ne(),
         unseen_wakeup_ns: bytes.get_u64_ne(),
         run_delay_ns: bytes.get_u64_ne(),
@@ -110,9 +153,11 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
         pid: bytes.get_u32_ne(),
         tid: bytes.get_u32_ne(),
         tgid: bytes.get_u32_ne(),
+        space: bytes.get_u32_ne(),
         state: bytes.get_u8(),
         flags: bytes.get_u8(),
-        reserved: bytes.get_u16_ne(),
+        recheck: bytes.get_u8(),
+        reserved: std::array::from_fn(|_| bytes.get_u8()),
         comm: comm(bytes),
     }
 }
@@ -157,7 +202,7 @@ mod tests {
         record.since_ns = 1;
         record.open.key.detail = 2;
         record.seed.peer_port = 3;
-        record.seed_registers.bp = 4;
+        record.seed_position.bp = 4;
         record.waker.comm[15] = 5;
         record.fault_dev = 6;
         record.serial = 7;
@@ -190,6 +235,32 @@ mod tests {
             decoded,
             Some(Event::Untracked { start_ns: 1, end_ns: 2, pid: 3, tid: 4, comm: [5, ..] })
         ));
+    }
+
+    #[test]
+    fn a_partial_stack_survives_the_wire() {
+        // SAFETY: integers only: zero is valid.
+        let mut sent: PartialStack = unsafe { std::mem::zeroed() };
+        sent.header.kind = PARTIAL_STACK;
+        (sent.id, sent.sp, sent.bp, sent.space, sent.tid) = (2, 3, 4, 5, 6);
+        (sent.length, sent.exact, sent.stack.depth, sent.stack.pid) = (7, 1, 2, 9);
+        (sent.stack.frames[0], sent.stack.frames[1]) = (10, 11);
+        let mut bytes = as_bytes(&sent);
+        bytes.extend([1; 7]);
+        let expected = Partial {
+            id: 2,
+            space: 5,
+            pid: 9,
+            tid: 6,
+            addresses: vec![10],
+            position: Position { ip: 11, sp: 3, bp: 4 },
+            exact: true,
+            copy: &[1; 7],
+        };
+        assert_eq!(decode_partial(&bytes), Some(expected));
+        for length in 0..bytes.len() {
+            assert_eq!(decode_partial(&bytes[..length]), None);
+        }
     }
 
     #[test]

@@ -7,3 +7,4 @@ mod waits;
 
 pub use collector::{Collector, Names, Outcome};
 use decode::decode;
+pub use decode::decode_partial;

@@ -132,15 +132,28 @@ unsafe impl aya::Pod for PlainLayout {}
 impl Probes {
     /// Loads the probes and attaches them. They follow nobody yet.
     ///
+    /// On typed tracepoints, or on plain ones where the kernel refuses those: on all or on none,
+    /// since the probes read the structures behind their arguments in another way there.
+    ///
     /// # Errors
     /// Where privileges, BTF or a hook that everything depends on are missing.
     pub fn load(setup: &Setup) -> Result<Self, KernelError> {
+        if !setup.raw_tracepoints
+            && let Ok(probes) = Self::load_as(setup, true)
+        {
+            return Ok(probes);
+        }
+        Self::load_as(setup, false)
+    }
+
+    fn load_as(setup: &Setup, typed: bool) -> Result<Self, KernelError> {
         let missing = missing_capabilities();
         if missing.iter().any(|capability| matches!(capability.name, "CAP_BPF" | "CAP_PERFMON")) {
             return Err(KernelError::NotPermitted(missing));
         }
         let layout = PlainLayout(super::kernel_layout()?);
-        let policy = PlainPolicy(with_sched_text(setup.policy));
+        let policy =
+            PlainPolicy(Policy { typed: u32::from(typed), ..with_sched_text(setup.policy) });
         #[cfg(feature = "probe-log")]
         let object = super::log::object(OBJECT)?;
         #[cfg(not(feature = "probe-log"))]
@@ -174,7 +187,7 @@ impl Probes {
             off: Vec::new(),
             attached: Vec::new(),
         };
-        probes.attach(setup)?;
+        probes.attach(setup, typed)?;
         Ok(probes)
     }
 
@@ -201,7 +214,7 @@ impl Probes {
         Tables::open(&mut self.ebpf, self.stats.is_some())
     }
 
-    fn attach(&mut self, setup: &Setup) -> Result<(), KernelError> {
+    fn attach(&mut self, setup: &Setup, typed: bool) -> Result<(), KernelError> {
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
             path: "/sys/kernel/btf/vmlinux",
             source: Box::new(error),
@@ -210,8 +223,10 @@ impl Probes {
             if hook.tracepoint == "cgroup_attach_task" && setup.policy.cgroup_id == 0 {
                 continue;
             }
-            let typed = !setup.raw_tracepoints && attach_typed(&mut self.ebpf, hook, &btf).is_ok();
-            let outcome = if typed { Ok(()) } else { attach_raw(&mut self.ebpf, hook) };
+            let outcome = match typed {
+                true => attach_typed(&mut self.ebpf, hook, &btf),
+                false => attach_raw(&mut self.ebpf, hook),
+            };
             match (outcome, hook.optional) {
                 (Ok(()), _) => {
                     self.attached.push(Attached { tracepoint: hook.tracepoint, typed });

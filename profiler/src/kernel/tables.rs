@@ -1,14 +1,15 @@
 //! Reads what the probes have added up.
 
 use std::fs;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use profiler_common::control::Loss;
 use profiler_common::object::Object;
-use profiler_common::thread::ThreadRecord;
+use profiler_common::thread::{ThreadEntry, ThreadRecord};
+use profiler_common::unwind::{Row, RowKey};
 use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
 use super::KernelError;
@@ -20,7 +21,11 @@ unsafe impl Plain for WaitKey {}
 // SAFETY: as above.
 unsafe impl Plain for WaitStats {}
 // SAFETY: as above.
-unsafe impl Plain for ThreadRecord {}
+unsafe impl Plain for ThreadEntry {}
+// SAFETY: as above.
+unsafe impl Plain for RowKey {}
+// SAFETY: as above.
+unsafe impl Plain for Row {}
 // SAFETY: as above.
 unsafe impl Plain for StackFrames {}
 // SAFETY: as above.
@@ -42,11 +47,13 @@ pub struct ProbeCost {
 /// The tables that the probes fill.
 pub struct Tables {
     events: RingBuf<MapData>,
+    walks: RingBuf<MapData>,
     loss: PerCpuArray<MapData, PlainLoss>,
     threads: MapData,
     processes: MapData,
     waits: MapData,
     stacks: MapData,
+    rows: MapData,
     objects: MapData,
     programs: Vec<OwnedFd>,
     cost_known: bool,
@@ -66,15 +73,19 @@ impl Tables {
         let programs = ebpf.programs().filter_map(|(_, program)| loaded(program)).collect();
         let events = RingBuf::try_from(take(ebpf, "dwell_events")?)
             .map_err(|error| KernelError::refused("dwell_events", &error))?;
+        let walks = RingBuf::try_from(take(ebpf, "dwell_walks")?)
+            .map_err(|error| KernelError::refused("dwell_walks", &error))?;
         let loss = PerCpuArray::try_from(take(ebpf, "dwell_loss")?)
             .map_err(|error| KernelError::refused("dwell_loss", &error))?;
         let tables = Self {
             events,
+            walks,
             loss,
-            threads: hash::<u64, ThreadRecord>(ebpf, "dwell_threads")?,
+            threads: hash::<u64, ThreadEntry>(ebpf, "dwell_threads")?,
             processes: hash::<u32, u32>(ebpf, "dwell_procs")?,
             waits: hash::<WaitKey, WaitStats>(ebpf, "dwell_waits")?,
             stacks: hash::<u64, StackFrames>(ebpf, "dwell_stacks")?,
+            rows: hash::<RowKey, Row>(ebpf, "dwell_rows")?,
             objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
             programs,
             cost_known,
@@ -89,7 +100,7 @@ impl Tables {
     fn warm(&self) {
         // SAFETY: integers only: zero is valid.
         let (thread, wait, stack, object) =
-            unsafe { std::mem::zeroed::<(ThreadRecord, WaitStats, StackFrames, Object)>() };
+            unsafe { std::mem::zeroed::<(ThreadEntry, WaitStats, StackFrames, Object)>() };
         warm(self.threads.fd().as_fd(), &0u64, &thread);
         warm(self.waits.fd().as_fd(), &WaitKey::default(), &wait);
         warm(self.stacks.fd().as_fd(), &0u64, &stack);
@@ -105,12 +116,41 @@ impl Tables {
         }
     }
 
+    /// Hands the stacks that wait to be walked on to `each`, until it returns false.
+    pub fn drain_walks(&mut self, mut each: impl FnMut(&[u8]) -> bool) {
+        while let Some(item) = self.walks.next() {
+            if !each(&item) {
+                break;
+            }
+        }
+    }
+
+    /// Becomes readable when a stack waits to be walked on.
+    ///
+    /// # Errors
+    /// When this process may open no more files.
+    pub fn walks_fd(&self) -> std::io::Result<OwnedFd> {
+        // SAFETY: the descriptor is open as long as the ring buffer is.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(self.walks.as_raw_fd()) };
+        borrowed.try_clone_to_owned()
+    }
+
+    /// Tells the walks how to get from a frame to its caller's; false where the table is full.
+    pub fn add_row(&self, key: &RowKey, row: &Row) -> bool {
+        batch::insert(self.rows.fd().as_fd(), key, row)
+    }
+
     /// Hands the books of every followed thread to `each`, with the key of their entry.
     ///
     /// # Errors
     /// When the kernel refuses to read the table; likewise below.
-    pub fn for_each_thread(&self, each: impl FnMut(u64, &ThreadRecord)) -> Result<(), KernelError> {
-        for_each(&self.threads, "dwell_threads", each)
+    pub fn for_each_thread(
+        &self,
+        mut each: impl FnMut(u64, &ThreadRecord),
+    ) -> Result<(), KernelError> {
+        for_each(&self.threads, "dwell_threads", |key, entry: &ThreadEntry| {
+            each(key, &entry.record);
+        })
     }
 
     /// Hands the sums of every wait to `each`.
@@ -172,7 +212,7 @@ impl Tables {
 
     /// Memory of all of the tables in the kernel, in bytes.
     pub fn memory_bytes(&self) -> u64 {
-        [&self.threads, &self.processes, &self.waits, &self.stacks, &self.objects]
+        [&self.threads, &self.processes, &self.waits, &self.stacks, &self.rows, &self.objects]
             .into_iter()
             .filter_map(|map| {
                 let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
@@ -233,6 +273,11 @@ fn add(a: Loss, b: Loss) -> Loss {
         objects: a.objects + b.objects,
         events: a.events + b.events,
         reads: a.reads + b.reads,
+        walks: a.walks + b.walks,
+        copies: a.copies + b.copies,
+        rechecks: a.rechecks + b.rechecks,
+        recheck_ns: a.recheck_ns + b.recheck_ns,
+        recheck_wrong_ns: a.recheck_wrong_ns + b.recheck_wrong_ns,
         anomalies: a.anomalies + b.anomalies,
     }
 }

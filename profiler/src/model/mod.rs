@@ -4,13 +4,15 @@ mod group;
 mod histogram;
 mod ids;
 mod profile;
+mod stack;
 mod wait;
 
 pub use group::group_name;
 pub use histogram::Latency;
 pub use ids::{Nanos, Pid, Tid};
 pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
-pub use wait::{Cause, Direction, Frame, Role, Wait, WaitObject, WakerCount, endpoint};
+pub use stack::Walked;
+pub use wait::{Cause, Direction, Frame, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};
 
 pub use profiler_common::state::State;
 

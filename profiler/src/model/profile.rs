@@ -165,6 +165,25 @@ pub struct Trust {
     pub lost_objects: u64,
     /// Waits without a user stack because none could be walked.
     pub failed_stacks: u64,
+    /// Wait time of the target's own threads whose user stack reaches the function in which the
+    /// thread began.
+    pub stacks_complete_ns: Nanos,
+    /// Likewise, of stacks whose walk ended early.
+    pub stacks_truncated_ns: Nanos,
+    /// Likewise, of waits without a user stack.
+    pub stacks_missing_ns: Nanos,
+    /// Stacks that were walked in the kernel; the others were known from the thread's last ones.
+    pub stack_walks: u64,
+    /// Stacks that could not be handed to user space to be walked to their end.
+    pub refused_walks: u64,
+    /// Rows of unwind tables for which the probes' table had no place.
+    pub refused_rows: u64,
+    /// Known stacks that were walked all the same, as a check.
+    pub rechecks: u64,
+    /// Wait time behind these.
+    pub recheck_ns: Nanos,
+    /// Of that, the time whose known stack was another than the walked one.
+    pub recheck_wrong_ns: Nanos,
     /// Kernel memory that could not be read.
     pub failed_reads: u64,
     /// Files, memory regions or processes that the symbolizer refused to stay within its bounds:

@@ -181,8 +181,21 @@ pub struct WakerCount {
 pub struct Frame {
     /// Function, or `module+0xoffset`, or the bare address: never empty.
     pub name: String,
-    /// Inlined into the next frame outwards.
+    /// Where the thread stands in it, or returns to.
+    pub address: u64,
+    /// Inlined into the next frame outwards, which has the same address.
     pub inlined: bool,
+}
+
+/// How far the walk of a user stack got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackReach {
+    /// There is no user stack.
+    Nowhere,
+    /// Not to the function in which the thread began.
+    Truncated,
+    /// To the function in which the thread began.
+    Entry,
 }
 
 /// Waits of one process of one kind, for one object, from one stack.
@@ -216,6 +229,8 @@ pub struct Wait {
     pub other_wakers: u64,
     /// Innermost first.
     pub stack: Vec<Frame>,
+    /// How far the walk of it got.
+    pub reach: StackReach,
     /// The waiters are kernel threads.
     pub in_kernel_thread: bool,
 }

@@ -4,5 +4,6 @@ mod cost;
 mod names;
 mod run;
 mod seeds;
+mod walks;
 
 pub use run::{Ended, Options, Progress, Session};

@@ -77,7 +77,7 @@ fn frame(frame: symbol::Frame) -> Frame {
         (None, Some(module)) => format!("{module}+{:#x}", frame.offset),
         (None, None) => format!("{:#x}", frame.address),
     };
-    Frame { name, inlined: frame.inlined }
+    Frame { name, address: frame.address, inlined: frame.inlined }
 }
 
 /// Files that a process has open or mapped, now.

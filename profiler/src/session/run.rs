@@ -6,14 +6,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use profiler_common::control::Policy;
 use profiler_common::wait::{WaitKey, WaitStats};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::cost::own_cpu_time;
 use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
+use super::walks::Walks;
 use crate::collect::{Collector, Outcome};
 use crate::kernel::{Limits, Probes, Setup, Tables, monotonic_ns, sched_text};
-use crate::model::{Host, Nanos, Profile, Target, Trust, Window};
+use crate::model::{Host, Nanos, Profile, Target, Trust, Walked, Window};
 use crate::symbol::Symbolizer;
 use crate::target::{Selector, find_cgroup, is_alive, listeners_of, pids_below, threads_of};
 
@@ -76,7 +79,7 @@ pub struct Session {
     collector: Collector,
     symbolizer: Symbolizer,
     seed_stacks: SeedStacks,
-    stack_origins: HashMap<u64, u32>,
+    walks: Walks,
     requested: HashSet<u32>,
     start: Nanos,
     began: Instant,
@@ -110,7 +113,7 @@ impl Session {
             collector: Collector::new(Nanos(0)),
             symbolizer: Symbolizer::new(),
             seed_stacks: SeedStacks::new(),
-            stack_origins: HashMap::new(),
+            walks: Walks::new(),
             requested: HashSet::new(),
             start: Nanos(0),
             began: now,
@@ -121,7 +124,10 @@ impl Session {
         };
         session.adopt_all(roots)?;
         session.add_listeners();
-        session.seed_stacks = seeds::walk_all(&session.tables, &mut session.symbolizer)?;
+        if session.options.user_stacks {
+            session.seed_stacks =
+                seeds::walk_all(&session.tables, &mut session.symbolizer, &mut session.walks)?;
+        }
         session.open()?;
         session.report_attached(progress)?;
         Ok(session)
@@ -193,8 +199,16 @@ impl Session {
         let mut ticks = tokio::time::interval(DRAIN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(stop);
+        // SAFETY: the descriptor is owned by what is registered, so it stays open as long.
+        let walks = unsafe {
+            AsyncFd::register_with_interest(self.tables.walks_fd()?, Interest::READABLE)?
+        };
         loop {
             tokio::select! {
+                ready = walks.readable() => {
+                    ready?.clear_ready();
+                    self.drain_walks();
+                }
                 () = &mut stop => return Ok(Ended::Asked),
                 () = until(deadline) => return Ok(Ended::Time),
                 _ = ticks.tick() => {
@@ -224,15 +238,21 @@ impl Session {
     }
 
     fn drain(&mut self) {
+        self.drain_walks();
         let collector = &mut self.collector;
         self.tables.drain_events(|record| collector.on_record(record));
         for (id, pid) in self.collector.new_stacks() {
-            self.stack_origins.insert(id, pid);
+            if self.walks.origins.insert(id, pid).is_some() {
+                continue;
+            }
             if let Some(stack) = self.tables.stack(id) {
-                let depth = (stack.depth as usize).min(stack.frames.len());
-                self.symbolizer.remember(pid, &stack.frames[..depth]);
+                self.symbolizer.remember(pid, &Walked::from(&stack).addresses);
             }
         }
+    }
+
+    fn drain_walks(&mut self) {
+        self.walks.drain(&mut self.tables, &mut self.symbolizer, &mut self.collector);
     }
 
     fn take_over(&mut self) -> Result<()> {
@@ -286,17 +306,16 @@ impl Session {
         })?;
         let waits = self.waits()?;
         let loss = self.tables.loss()?;
-        let mut stacks = HashMap::new();
+        let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
+        let trust = self.costs();
+        let Walks { mut stacks, origins, .. } = self.walks;
         self.tables.for_each_stack(|id, stack| {
-            let depth = (stack.depth as usize).min(stack.frames.len());
-            stacks.insert(id, stack.frames[..depth].to_vec());
+            stacks.insert(id, Walked::from(stack));
         })?;
         let mut objects = HashMap::new();
         self.tables.for_each_object(|id, object| {
             objects.insert(id, *object);
         })?;
-        let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
-        let trust = self.costs();
         let mut names = HostNames::new(self.symbolizer, sched_text());
         let mut profile = self.collector.finish(Outcome {
             window: Window { start: self.start, end },
@@ -305,7 +324,7 @@ impl Session {
             threads,
             waits,
             stacks,
-            stack_origins: self.stack_origins,
+            stack_origins: origins,
             seed_stacks: self.seed_stacks,
             objects,
             untracked,
@@ -356,6 +375,7 @@ impl Session {
             probe_runs: cost.map(|cost| cost.runs),
             collector_cpu_ns: own_cpu_time().since(self.cpu_before),
             table_bytes: self.tables.memory_bytes(),
+            refused_rows: self.walks.refused_rows,
             switched_off: self.probes.switched_off().iter().map(|&name| name.to_owned()).collect(),
             ..Trust::default()
         }

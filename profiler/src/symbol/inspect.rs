@@ -36,6 +36,10 @@ pub(super) struct Shape {
     pub debug: bool,
     /// Identifies the build, in bytes; empty if the file does not say.
     pub build_id: Vec<u8>,
+    /// How to get from each function to its caller, and an index of it.
+    pub eh_frame: Option<Section>,
+    /// See [`Self::eh_frame`].
+    pub eh_frame_hdr: Option<Section>,
 }
 
 /// A part of the file that is mapped into memory.
@@ -95,6 +99,13 @@ pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
     shape.debug = may_read_debug(&sections)?;
     shape.build_id =
         sections.iter().find_map(|section| section.read_build_id(file)).unwrap_or_default();
+    for section in sections {
+        match &*section.name {
+            b".eh_frame" if section.is_readable() => shape.eh_frame = Some(section),
+            b".eh_frame_hdr" if section.is_readable() => shape.eh_frame_hdr = Some(section),
+            _ => {}
+        }
+    }
     Ok(shape)
 }
 
@@ -112,12 +123,17 @@ fn read_loads(file: &File, header: &[u8]) -> Option<Vec<Load>> {
 }
 
 /// A section, as far as it matters here.
-struct Section {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Section {
     name: Vec<u8>,
     kind: u32,
     flags: u64,
-    offset: u64,
-    size: u64,
+    /// Virtual address.
+    pub address: u64,
+    /// Where it lies in the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 impl Section {
@@ -130,6 +146,11 @@ impl Section {
         let size = usize::try_from(u32_at(&note, 4)?).ok().filter(|size| *size <= 64)?;
         // Length of the name ("GNU\0"), of the contents, and the type come first.
         (u32_at(&note, 0)? == 4).then(|| note.get(16..16 + size).map(<[u8]>::to_vec))?
+    }
+
+    /// Whether its bytes are in the file as they are in memory.
+    fn is_readable(&self) -> bool {
+        self.kind != SHT_NOBITS && !self.is_compressed()
     }
 
     fn is_debug(&self) -> bool {
@@ -168,6 +189,7 @@ fn parse_section(entry: &[u8], names: &[u8]) -> Option<Section> {
         name: name.to_vec(),
         kind: u32_at(entry, 4)?,
         flags: u64_at(entry, 8)?,
+        address: u64_at(entry, 16)?,
         offset: u64_at(entry, 24)?,
         size: u64_at(entry, 32)?,
     })

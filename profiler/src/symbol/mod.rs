@@ -18,6 +18,7 @@ mod module;
 mod open;
 mod perf_map;
 mod resolve;
+mod unwind;
 mod vdso;
 mod walk;
 
@@ -27,13 +28,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use clean::clean;
-pub use walk::walk_by_frame_pointers;
+pub use walk::{StackMemory, Start, Walk};
+
+use profiler_common::unwind::Row;
 
 use kernel::KernelNames;
 use maps::{Backing, Region, Regions, find_process, read_start_time};
 use module::{Module, Modules, base_name, most_files};
 use perf_map::{Bounds, PerfMap};
 use resolve::{Name, Resolver};
+use unwind::{FRAME_POINTER, UNKNOWN};
 use vdso::Vdso;
 
 /// Most code regions remembered of all processes together; one takes about 120 bytes.
@@ -191,6 +195,38 @@ impl Symbolizer {
     pub fn resolve_kernel(&mut self, addresses: &[u64]) -> Vec<Frame> {
         let lookups = lookups(addresses);
         lookups.map(|(address, lookup)| self.resolve_one_kernel(address, lookup)).collect()
+    }
+
+    /// Walks a stack of a living process on from `start`, with at most `most` frames. Remembers the
+    /// files that it leads through, as [`Self::remember`] does.
+    pub fn walk(
+        &mut self,
+        pid: u32,
+        start: Start,
+        most: usize,
+        stack: &mut StackMemory<'_>,
+    ) -> Walk {
+        walk::walk(start, most, stack, |address| self.row_at(pid, address))
+    }
+
+    /// How to get from the function at an address to its caller.
+    fn row_at(&mut self, pid: u32, address: u64) -> Row {
+        self.cover(pid, &[address], true);
+        let region = self.processes.get(&pid).and_then(|process| process.regions.find(address));
+        let Some(region) = region else { return UNKNOWN };
+        let inside = address - region.start;
+        let (module, position) = match &region.backing {
+            Backing::File(module) => (&**module, region.offset.saturating_add(inside)),
+            Backing::Vdso => match self.vdso.get_or_init(Vdso::copy) {
+                Some(vdso) => (&vdso.module, inside),
+                None => return UNKNOWN,
+            },
+            Backing::Anonymous | Backing::Unopened | Backing::Unreadable => return FRAME_POINTER,
+        };
+        let table = module.unwind_table();
+        let target = module.shape.as_ref().and_then(|shape| shape.to_virtual(position));
+        let row = table.zip(target).and_then(|(table, target)| table.row_at(target));
+        row.unwrap_or(FRAME_POINTER)
     }
 
     /// Forgets what was remembered of a process: it executed another program, or a new process has

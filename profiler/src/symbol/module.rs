@@ -1,7 +1,7 @@
 //! Programs and libraries that are kept open, so that their functions can be named after every
 //! process that used them has died.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +12,7 @@ use super::clean::clean;
 use super::inspect::{Refusal, Shape, inspect};
 use super::open::path_of;
 use super::resolve::Name;
+use super::unwind::UnwindTable;
 
 /// Names kept of one module before they are forgotten and looked up anew.
 const MOST_NAMES: usize = 65_536;
@@ -33,6 +34,8 @@ pub(super) struct Module {
     pub broken: Cell<bool>,
     /// What was looked up already, by virtual address.
     names: RefCell<HashMap<u64, Rc<[Name]>>>,
+    /// Read when first asked for; nothing for a file that has none.
+    unwind: OnceCell<Option<UnwindTable>>,
 }
 
 impl Module {
@@ -44,7 +47,14 @@ impl Module {
         };
         let debug_file = shape.as_ref().and_then(Shape::find_debug_file);
         let (broken, names) = (Cell::new(false), RefCell::default());
-        (Self { file, name: base_name(path), shape, debug_file, broken, names }, refused)
+        let unwind = OnceCell::new();
+        (Self { file, name: base_name(path), shape, debug_file, broken, names, unwind }, refused)
+    }
+
+    /// How to get from its functions to their callers.
+    pub fn unwind_table(&self) -> Option<&UnwindTable> {
+        let read = || UnwindTable::read(&self.file, self.shape.as_ref()?);
+        self.unwind.get_or_init(read).as_ref()
     }
 
     /// A path that leads to the file as long as this module lives.

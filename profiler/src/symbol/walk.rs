@@ -1,91 +1,163 @@
-//! Walks a blocked thread's user stack along its frame pointers.
+//! Walks a blocked thread's user stack from outside, by the same rows as the probes do.
 
 use std::io::IoSliceMut;
 
-/// Most return addresses that a walk gives, the innermost included.
-const MOST_FRAMES: usize = 127;
-/// How far above the stack pointer a frame may lie, in bytes.
-const TALLEST_STACK: u64 = 256 << 20;
+use profiler_common::unwind::{
+    Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, Row, SIGNAL_BP, SIGNAL_IP,
+    SIGNAL_SP, TALLEST_FRAME,
+};
+use profiler_common::wait::STACK_DEPTH;
+
 /// Bytes copied from the target at a time; a window never crosses a page of this size.
 const WINDOW: u64 = 4096;
-/// Bytes of one saved register.
-const WORD: u64 = 8;
-/// User addresses lie between these: the first page is never mapped, and the upper half is the
-/// kernel's even with five-level page tables.
-const USER_ADDRESSES: std::ops::Range<u64> = 4096..1 << 56;
 
-/// Gives the addresses of a blocked thread's user stack, innermost first, by following its frame
-/// pointers from the saved registers `ip`, `sp` and `bp`.
-///
-/// The first address is `ip` itself, all others are return addresses. The walk ends at 127 frames,
-/// at a frame pointer that does not rise, is not aligned or lies outside the stack, at an address
-/// that cannot be code, or where memory cannot be read (process gone, no permission): what was
-/// found until then is given. Code compiled without frame pointers ends the walk early or hides the
-/// caller of the innermost function; it never makes the walk fail.
-///
-/// The thread should be blocked: a running one may give frames that never existed together.
-pub fn walk_by_frame_pointers(pid: u32, ip: u64, sp: u64, bp: u64) -> Vec<u64> {
-    let mut addresses = Vec::new();
-    if !USER_ADDRESSES.contains(&ip) {
-        return addresses;
-    }
-    addresses.push(ip);
-    let mut stack = StackReader::new(pid);
-    let top = sp.saturating_add(TALLEST_STACK);
-    let mut lowest = sp;
-    let mut frame = bp;
-    while addresses.len() < MOST_FRAMES && is_frame(frame, lowest, top) {
-        let Some(address) = stack.read_word(frame + WORD) else { break };
-        if !USER_ADDRESSES.contains(&address) {
-            break;
+/// A stack that is being walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Where the innermost frame that is not known yet stands.
+    pub position: Position,
+    /// Whether it stands there, or was interrupted there; else it returns there.
+    pub exact: bool,
+}
+
+/// What came of a walk.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// The frames from the start on, innermost first, the start included.
+    pub addresses: Vec<u64>,
+    /// The function was reached in which the thread began.
+    pub complete: bool,
+    /// The rows that it took, by address in the code.
+    pub rows: Vec<(u64, Row)>,
+}
+
+/// Walks on from `start` with at most `most` frames; `row_at` knows the code, `stack` the memory.
+pub(super) fn walk(
+    start: Start,
+    most: usize,
+    stack: &mut StackMemory<'_>,
+    mut row_at: impl FnMut(u64) -> Row,
+) -> Walk {
+    let mut walk = Walk::default();
+    let mut at = start;
+    while walk.addresses.len() < most.min(STACK_DEPTH) {
+        let ip = at.position.ip;
+        walk.addresses.push(ip);
+        let address = if at.exact { ip } else { ip.wrapping_sub(1) };
+        let row = row_at(address);
+        walk.rows.push((address, row));
+        match step(at, row, stack) {
+            Step::Caller(caller) => at = caller,
+            Step::Entry => {
+                walk.complete = true;
+                break;
+            }
+            Step::Lost => break,
         }
-        addresses.push(address);
-        lowest = frame + 2 * WORD;
-        let Some(caller) = stack.read_word(frame) else { break };
-        frame = caller;
     }
-    addresses
+    walk
 }
 
-/// Whether a frame pointer can be one: aligned, not below what was walked already, inside the stack.
-fn is_frame(frame: u64, lowest: u64, top: u64) -> bool {
-    frame.is_multiple_of(WORD)
-        && frame >= lowest
-        && frame < top
-        && USER_ADDRESSES.contains(&frame)
-        && USER_ADDRESSES.contains(&(frame + 2 * WORD))
+enum Step {
+    Caller(Start),
+    Entry,
+    Lost,
 }
 
-/// Reads words of another process's memory, a window at a time.
-struct StackReader {
-    pid: u32,
+/// From a frame to its caller's. `profiler-ebpf/src/unwind.rs` takes the same steps.
+fn step(at: Start, row: Row, stack: &mut StackMemory<'_>) -> Step {
+    let Position { sp, bp, .. } = at.position;
+    match row.rule {
+        RULE_ENTRY => return Step::Entry,
+        RULE_SIGNAL => return signal(sp, stack).map_or(Step::Lost, Step::Caller),
+        // By convention the outermost frame has a frame pointer of zero.
+        RULE_BP | RULE_AT_BP if bp == 0 => return Step::Entry,
+        _ => {}
+    }
+    match caller(at.position, row, stack) {
+        // The first frame of a thread returns to nowhere.
+        Some(caller) if caller.ip == 0 => Step::Entry,
+        Some(position) => Step::Caller(Start { position, exact: false }),
+        None => Step::Lost,
+    }
+}
+
+fn caller(at: Position, row: Row, stack: &mut StackMemory<'_>) -> Option<Position> {
+    let offset = i64::from(row.offset);
+    let frame = match row.rule {
+        RULE_SP => at.sp.wrapping_add_signed(offset),
+        RULE_BP => at.bp.wrapping_add_signed(offset),
+        RULE_AT_BP => stack.word(at.bp.wrapping_add_signed(offset))?,
+        _ => return None,
+    };
+    let height = frame.wrapping_sub(at.sp);
+    if height == 0 || height > TALLEST_FRAME {
+        return None;
+    }
+    let bp = match row {
+        Row { rule: RULE_AT_BP, .. } => stack.word(at.bp)?,
+        Row { saved_bp: 0, .. } => at.bp,
+        Row { saved_bp, .. } => stack.word(frame.wrapping_add_signed(i64::from(saved_bp)))?,
+    };
+    Some(Position { ip: stack.word(frame.wrapping_sub(8))?, sp: frame, bp })
+}
+
+fn signal(sp: u64, stack: &mut StackMemory<'_>) -> Option<Start> {
+    let mut register = |place| stack.word(sp.wrapping_add(place));
+    let position =
+        Position { ip: register(SIGNAL_IP)?, sp: register(SIGNAL_SP)?, bp: register(SIGNAL_BP)? };
+    Some(Start { position, exact: true })
+}
+
+/// The memory of a blocked thread: a copy of a part of it, or else the memory itself.
+pub struct StackMemory<'a> {
+    /// Any thread of the process.
+    thread: u32,
+    /// A copy, and where it begins.
+    copy: (u64, &'a [u8]),
     /// Where the window starts, and how many of its bytes are known.
     window: Option<(u64, usize)>,
-    bytes: [u8; WINDOW as usize],
+    bytes: Box<[u8; WINDOW as usize]>,
 }
 
-impl StackReader {
-    fn new(pid: u32) -> Self {
-        Self { pid, window: None, bytes: [0; WINDOW as usize] }
+impl<'a> StackMemory<'a> {
+    /// The memory of a living thread.
+    pub fn of(thread: u32) -> Self {
+        Self::with_copy(thread, 0, &[])
     }
 
-    /// Reads the word at an aligned address, or nothing where the memory cannot be read.
-    fn read_word(&mut self, address: u64) -> Option<u64> {
+    /// A copy of what lay at `address`, and the memory of the thread for all else.
+    pub fn with_copy(thread: u32, address: u64, copy: &'a [u8]) -> Self {
+        let bytes = Box::new([0; WINDOW as usize]);
+        Self { thread, copy: (address, copy), window: None, bytes }
+    }
+
+    /// The word at an address, or nothing where the memory cannot be read.
+    pub fn word(&mut self, address: u64) -> Option<u64> {
+        let (from, copy) = self.copy;
+        if let Some(offset) = address.checked_sub(from)
+            && let Some(word) = word_at(copy, offset)
+        {
+            return Some(word);
+        }
         let start = address - address % WINDOW;
         if self.window.is_none_or(|(known, _)| known != start) {
-            let count = read_memory(self.pid, start, &mut self.bytes);
+            let count = read_memory(self.thread, start, &mut self.bytes[..]);
             self.window = Some((start, count));
         }
         let (_, count) = self.window?;
-        let at = usize::try_from(address - start).ok()?;
-        let word = self.bytes.get(..count)?.get(at..)?.first_chunk::<8>()?;
-        Some(u64::from_ne_bytes(*word))
+        word_at(self.bytes.get(..count)?, address - start)
     }
 }
 
+fn word_at(bytes: &[u8], offset: u64) -> Option<u64> {
+    let word = bytes.get(usize::try_from(offset).ok()?..)?.first_chunk::<8>()?;
+    Some(u64::from_ne_bytes(*word))
+}
+
 /// Copies another process's memory; gives the number of bytes copied, 0 where that failed.
-fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> usize {
-    let (Ok(pid), Ok(base)) = (libc::pid_t::try_from(pid), usize::try_from(address)) else {
+fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> usize {
+    let (Ok(pid), Ok(base)) = (libc::pid_t::try_from(thread), usize::try_from(address)) else {
         return 0;
     };
     let remote =
@@ -99,108 +171,68 @@ fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unwind::{FRAME_POINTER, UNKNOWN};
     use super::*;
 
-    /// A stack made by hand: frames at the given word indexes, each pointing to the next.
-    fn chain(words: &mut [u64], frames: &[usize]) -> u64 {
-        let base = words.as_ptr() as u64;
+    /// Walks a stack made by hand: `words` lie at 0x1000, and the code keeps frame pointers.
+    fn walk_words(words: &[u64], position: Position, most: usize) -> Walk {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut stack = StackMemory::with_copy(0, 0x1000, &bytes);
+        walk(Start { position, exact: true }, most, &mut stack, |address| match address {
+            0x40_0000..0x50_0000 => FRAME_POINTER,
+            _ => UNKNOWN,
+        })
+    }
+
+    fn chain(frames: &[u64]) -> Vec<u64> {
+        let mut words = vec![0; 512];
         for (index, &at) in frames.iter().enumerate() {
-            let next = frames.get(index + 1).map_or(0, |next| base + *next as u64 * 8);
-            words[at] = next;
-            words[at + 1] = 0x40_0000 + index as u64;
+            let word = usize::try_from(at).unwrap();
+            words[word] = frames.get(index + 1).map_or(0, |next| 0x1000 + next * 8);
+            words[word + 1] = 0x40_0001 + index as u64;
         }
-        base
+        words
     }
 
     #[test]
-    fn follows_a_chain_and_ends_at_its_end() {
-        let mut words = vec![0_u64; 1024];
-        let base = chain(&mut words, &[4, 10, 700]);
-        let walked = walk_by_frame_pointers(std::process::id(), 0x1234_5678, base, base + 32);
-        assert_eq!(walked, [0x1234_5678, 0x40_0000, 0x40_0001, 0x40_0002]);
+    fn follows_a_chain_to_the_outermost_frame() {
+        let position = Position { ip: 0x40_1000, sp: 0x1000, bp: 0x1020 };
+        let walked = walk_words(&chain(&[4, 10, 500]), position, 127);
+        assert_eq!(walked.addresses, [0x40_1000, 0x40_0001, 0x40_0002, 0x40_0003]);
+        assert!(walked.complete);
+        let taken: Vec<u64> = walked.rows.iter().map(|(address, _)| *address).collect();
+        assert_eq!(taken, [0x40_1000, 0x40_0000, 0x40_0001, 0x40_0002]);
     }
 
     #[test]
-    fn refuses_frames_that_fall_stay_or_are_not_aligned() {
-        let me = std::process::id();
-        let mut words = vec![0_u64; 64];
-        let base = chain(&mut words, &[20, 4]);
-        assert_eq!(walk_by_frame_pointers(me, 0x5000, base, base + 160).len(), 2);
-        words[20] = base + 160;
-        assert_eq!(walk_by_frame_pointers(me, 0x5000, base, base + 160).len(), 2);
-        assert_eq!(walk_by_frame_pointers(me, 0x5000, base, base + 161), [0x5000]);
-        assert_eq!(walk_by_frame_pointers(me, 0x5000, base + 168, base + 160), [0x5000]);
+    fn ends_early_where_frames_fall_or_nobody_knows_the_code() {
+        let position = Position { ip: 0x40_1000, sp: 0x1000, bp: 0x10a0 };
+        let falling = walk_words(&chain(&[20, 4]), position, 127);
+        assert_eq!((falling.addresses.len(), falling.complete), (2, false));
+        let unknown = walk_words(&chain(&[20]), Position { ip: 0x10, ..position }, 127);
+        assert_eq!((unknown.addresses, unknown.complete), (vec![0x10], false));
     }
 
     #[test]
     fn is_bounded() {
-        let mut words = vec![0_u64; 4096];
-        let frames: Vec<usize> = (0..2000).map(|index| index * 2).collect();
-        let base = chain(&mut words, &frames);
-        assert_eq!(walk_by_frame_pointers(std::process::id(), 0x5000, base, base).len(), 127);
+        let frames: Vec<u64> = (0..200).map(|index| index * 2).collect();
+        let position = Position { ip: 0x40_1000, sp: 0xff8, bp: 0x1000 };
+        assert_eq!(walk_words(&chain(&frames), position, 5).addresses.len(), 5);
+        assert_eq!(walk_words(&chain(&frames), position, 9999).addresses.len(), STACK_DEPTH);
     }
 
     #[test]
-    fn survives_garbage_registers() {
-        let values = [0, 1, 8, 4096, 0x7fff_ffff_f000, 1 << 55, 1 << 63, u64::MAX - 7, u64::MAX];
-        for pid in [0, std::process::id(), u32::MAX] {
-            for ip in values {
-                for sp in values {
-                    for bp in values {
-                        assert!(walk_by_frame_pointers(pid, ip, sp, bp).len() <= MOST_FRAMES);
-                    }
+    fn survives_garbage_registers_and_rows() {
+        let values = [0, 1, 8, 4096, 0x7fff_ffff_f000, 1 << 63, u64::MAX - 7, u64::MAX];
+        for (sp, bp) in values.into_iter().flat_map(|sp| values.map(|bp| (sp, bp))) {
+            for rule in 0..8 {
+                for offset in [i32::MIN, -8, 0, 16, i32::MAX] {
+                    let row = Row { offset, saved_bp: -16, rule, reserved: 0 };
+                    let start = Start { position: Position { ip: 1, sp, bp }, exact: true };
+                    let mut stack = StackMemory::of(std::process::id());
+                    walk(start, 127, &mut stack, |_| row);
                 }
             }
         }
-    }
-
-    // Two functions that keep frame pointers, whatever the compiler does elsewhere: the outer one
-    // calls the inner one, which calls the function that it was given.
-    #[cfg(target_arch = "x86_64")]
-    std::arch::global_asm!(
-        ".type dwell_test_outer, @function",
-        "dwell_test_outer: push rbp",
-        "mov rbp, rsp",
-        "call dwell_test_inner",
-        "pop rbp",
-        "ret",
-        ".size dwell_test_outer, . - dwell_test_outer",
-        ".type dwell_test_inner, @function",
-        "dwell_test_inner: push rbp",
-        "mov rbp, rsp",
-        "call rdi",
-        "pop rbp",
-        "ret",
-        ".size dwell_test_inner, . - dwell_test_inner",
-    );
-
-    #[cfg(target_arch = "x86_64")]
-    unsafe extern "C" {
-        fn dwell_test_outer(function: extern "C" fn() -> *mut u8) -> *mut u8;
-    }
-
-    /// Walks the stack of its own thread.
-    #[cfg(target_arch = "x86_64")]
-    extern "C" fn walk_here() -> *mut u8 {
-        let (ip, sp, bp): (u64, u64, u64);
-        // SAFETY: only copies registers.
-        unsafe {
-            std::arch::asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
-                out(reg) ip, out(reg) sp, out(reg) bp, options(nomem, nostack));
-        }
-        Box::into_raw(Box::new(walk_by_frame_pointers(std::process::id(), ip, sp, bp))).cast()
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn walks_real_frames_that_can_be_named() {
-        // SAFETY: the function calls what it is given and returns its result, a box given away.
-        let walked = *unsafe { Box::from_raw(dwell_test_outer(walk_here).cast::<Vec<u64>>()) };
-        let frames = super::super::Symbolizer::new().resolve(std::process::id(), &walked);
-        let outer =
-            |frame: &&super::super::Frame| frame.function.as_deref() == Some("dwell_test_outer");
-        let outer = frames.iter().find(outer);
-        // push, mov and call have 1 + 3 + 5 bytes.
-        assert_eq!(outer.map(|frame| frame.offset), Some(9), "{frames:#?}");
     }
 }

@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 
 use crate::analyze::is_waiting_for_work;
 use crate::model::{
-    Host, Nanos, Pid, Profile, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
-    WaitObject, WakerCount, state_name,
+    Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
+    Trust, Wait, WaitObject, WakerCount, state_name,
 };
 
 /// Name and version of the format.
@@ -84,6 +84,8 @@ struct WaitRow<'a> {
     wakers: &'a [WakerCount],
     other_wakers: u64,
     stack: Vec<&'a str>,
+    stack_addresses: Vec<String>,
+    stack_truncated: bool,
 }
 
 /// The document of a profile: all of its threads and all of its waits.
@@ -142,5 +144,13 @@ fn wait(wait: &Wait) -> WaitRow<'_> {
         wakers: &wait.wakers,
         other_wakers: wait.other_wakers,
         stack: wait.stack.iter().map(|frame| frame.name.as_str()).collect(),
+        stack_addresses: addresses(&wait.stack),
+        stack_truncated: wait.reach == StackReach::Truncated,
     }
+}
+
+/// One for each frame that is not inlined. As text: numbers in JSON are not exact beyond 2^53.
+fn addresses(stack: &[Frame]) -> Vec<String> {
+    let real = stack.iter().filter(|frame| !frame.inlined);
+    real.map(|frame| format!("{:#x}", frame.address)).collect()
 }

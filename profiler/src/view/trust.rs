@@ -2,7 +2,7 @@
 
 use super::color::{Line, Style};
 use super::layout::wrap_words;
-use super::units::{bytes, cores, count, counted, duration, fine_percent};
+use super::units::{bytes, cores, count, counted, duration, fine_percent, percent};
 use crate::analyze::Cost;
 use crate::model::{Nanos, Trust};
 
@@ -11,6 +11,9 @@ pub fn lines(trust: &Trust, cost: &Cost, width: usize) -> Vec<Line> {
     let losses = losses(trust);
     let mut text = verdict(trust, &losses);
     text += &format!("; {} cut by the window's edges", counted(trust.clipped_waits, "wait"));
+    if let Some(stacks) = stacks(trust) {
+        text += &format!("; {stacks}");
+    }
     text += &format!("; {}.", price(trust, cost));
     let style = if losses.is_empty() { Style::Faint } else { Style::Warning };
     let mut lines = paragraph(&text, "Trust: ", style, width);
@@ -51,6 +54,27 @@ fn verdict(trust: &Trust, losses: &[String]) -> String {
     text
 }
 
+/// How many of the stacks are whole, and how often a known stack was the wrong one; nothing where
+/// none were taken.
+fn stacks(trust: &Trust) -> Option<String> {
+    let whole = trust.stacks_complete_ns;
+    let taken = whole + trust.stacks_truncated_ns;
+    if taken == Nanos(0) {
+        return None;
+    }
+    let all = taken + trust.stacks_missing_ns;
+    let mut text = format!("stacks are whole for {} of wait time", percent(whole.share_of(all)));
+    if trust.stacks_truncated_ns > Nanos(0) {
+        text += &format!(", truncated for {}", percent(trust.stacks_truncated_ns.share_of(all)));
+    }
+    if trust.rechecks > 0 {
+        let wrong = trust.recheck_wrong_ns.share_of(trust.recheck_ns);
+        let checks = counted(trust.rechecks, "check");
+        text += &format!(", {} wrong in {checks}", percent(wrong));
+    }
+    Some(text)
+}
+
 /// Everything that was refused.
 fn losses(trust: &Trust) -> Vec<String> {
     let named = [trust.lost_waits, trust.lost_threads, trust.lost_processes, trust.lost_objects];
@@ -64,6 +88,8 @@ fn losses(trust: &Trust) -> Vec<String> {
         (trust.lost_objects, "object", " (sockets and files: their waits name none)"),
         (unnamed, "table entry", ""),
         (trust.refused_names, "symbol file", " (their frames lack names)"),
+        (trust.refused_walks, "stack", " (truncated: too many new ones at once)"),
+        (trust.refused_rows, "unwind row", " (stacks are truncated there)"),
         (trust.failed_reads, "failed read", " of kernel memory"),
     ]
     .into_iter()

@@ -138,6 +138,9 @@ fn stack(wait: &TopWait, options: &TextOptions, width: usize) -> Vec<String> {
         };
         return paragraph(why, width);
     }
+    if wait.is_truncated {
+        names.push("[truncated]");
+    }
     let shown = if options.all_frames { names.len() } else { names.len().min(FRAMES) };
     let mut pieces: Vec<String> = Vec::new();
     for (index, name) in names[..shown].iter().enumerate() {

@@ -1,0 +1,126 @@
+//! The stacks that a thread has shown last: found again without a walk.
+
+use profiler_common::unwind::{KnownStack, NEAR_WORDS, Position, SLOTS, StackMemo, WAYS, fold};
+
+use crate::maps::{Scratch, slot};
+use crate::unwind::read_user;
+
+/// What a walk found out about where the stack is anchored.
+#[repr(C)]
+pub struct Anchors {
+    /// As [`KnownStack::hash`].
+    pub hash: u64,
+    /// As [`KnownStack::slots`].
+    pub slots: [u16; SLOTS],
+    /// Slots needed; more than [`SLOTS`] where they do not fit.
+    pub count: u32,
+    /// As [`KnownStack::near`].
+    pub near: u16,
+    /// As [`KnownStack::uses_bp`].
+    pub uses_bp: u16,
+}
+
+/// A stack found in the memo.
+#[derive(Clone, Copy)]
+pub struct Recalled {
+    pub id: u64,
+    /// It is a whole walk's; one that lacked a row is no measure for a later one.
+    pub settled: bool,
+}
+
+/// The known stack that the thread at `position` still has, if there is one.
+#[inline(always)]
+pub fn recall(
+    position: &Position,
+    memo: &StackMemo,
+    scratch: &mut Scratch,
+    now: u64,
+) -> Option<Recalled> {
+    for way in 0..WAYS {
+        let known = &memo.ways[way];
+        if known.ip != position.ip || known.sp != position.sp || known.id == 0 {
+            continue;
+        }
+        if known.uses_bp != 0 && known.bp != position.bp {
+            continue;
+        }
+        if hash_of(known, &mut scratch.words) != known.hash {
+            continue;
+        }
+        if known.retry_ns != 0 && now >= known.retry_ns {
+            return None;
+        }
+        return Some(Recalled { id: known.id, settled: known.retry_ns == 0 });
+    }
+    None
+}
+
+/// Hash of what stands in the slots now; one that no stack has where they cannot be read. Out of
+/// line, as it is needed for each way.
+#[inline(never)]
+fn hash_of(known: &KnownStack, words: &mut [u64; NEAR_WORDS]) -> u64 {
+    let near = (known.near as usize).min(NEAR_WORDS);
+    // SAFETY: the buffer is as long as said; the helper checks the source.
+    let result = unsafe {
+        aya_ebpf::helpers::generated::bpf_probe_read_user(
+            words.as_mut_ptr().cast(),
+            (near * 8) as u32,
+            known.sp as *const core::ffi::c_void,
+        )
+    };
+    if result != 0 {
+        return !known.hash;
+    }
+    let mut hash = 0;
+    for index in 0..SLOTS {
+        if index >= known.count as usize {
+            break;
+        }
+        let place = known.slots[index] as u32;
+        let word = if (place as usize) < NEAR_WORDS {
+            words[slot(place, NEAR_WORDS)]
+        } else {
+            match read_user(known.sp + place as u64 * 8) {
+                Some(word) => word,
+                None => return !known.hash,
+            }
+        };
+        hash = fold(hash, word);
+    }
+    hash
+}
+
+/// Remembers a stack in place of the one that was remembered first.
+#[inline(always)]
+pub fn remember(
+    position: &Position,
+    id: u64,
+    retry_ns: u64,
+    anchors: &Anchors,
+    memo: &mut StackMemo,
+) {
+    if id == 0 || anchors.count as usize > SLOTS {
+        return;
+    }
+    let victim = slot(memo.next, WAYS);
+    memo.next = if victim + 1 < WAYS { victim as u32 + 1 } else { 0 };
+    let known = &mut memo.ways[victim];
+    known.ip = position.ip;
+    known.sp = position.sp;
+    known.bp = position.bp;
+    known.hash = anchors.hash;
+    known.id = id;
+    known.retry_ns = retry_ns;
+    known.slots = anchors.slots;
+    known.count = anchors.count as u16;
+    known.near = anchors.near;
+    known.uses_bp = anchors.uses_bp;
+}
+
+/// Forgets all: the thread has executed another program.
+#[inline(always)]
+pub fn forget(memo: &mut StackMemo) {
+    for way in 0..WAYS {
+        memo.ways[way].id = 0;
+    }
+}
