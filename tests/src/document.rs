@@ -56,6 +56,18 @@ pub struct Trust {
     pub unattributed_ns: u64,
     /// Attributed time over all time.
     pub coverage: f64,
+    /// Wait time with a stack that reaches the thread's entry.
+    pub stacks_complete_ns: u64,
+    /// Wait time with a stack that ends early.
+    pub stacks_truncated_ns: u64,
+    /// Wait time of user threads without a stack.
+    pub stacks_missing_ns: u64,
+    /// Known stacks that were walked again, as a check.
+    pub rechecks: u64,
+    /// Wait time behind these.
+    pub recheck_ns: u64,
+    /// Of that, with a wrong stack.
+    pub recheck_wrong_ns: u64,
 }
 
 /// The books of one thread.
@@ -114,6 +126,8 @@ pub struct Wait {
     pub wakers: Vec<Waker>,
     /// Where the threads stood, innermost first.
     pub stack: Vec<String>,
+    /// The addresses of those that are not inlined.
+    pub stack_addresses: Vec<String>,
 }
 
 /// Who ended waits.

@@ -3,6 +3,7 @@
 //! - [`dwell`] starts the binary and reads its document ([`document`]);
 //! - [`books`] checks that a document's sums balance;
 //! - [`schedstat`] asks the kernel's own accounting the same question;
+//! - [`gdb`] says where blocked threads stand;
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
 //! - [`servers`] starts real servers and the programs that load them.
 
@@ -11,6 +12,7 @@ pub mod bpf;
 pub mod clock;
 pub mod document;
 pub mod dwell;
+pub mod gdb;
 pub mod lines;
 pub mod machine;
 pub mod need;

@@ -30,6 +30,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bpftool", "bpftool|linux-tools-common"),
     ("offcputime", "libbpf-tools"),
     ("gdb", "gdb"),
+    ("nginx", "nginx-light|nginx"),
+    ("python3", "python3-minimal|python3"),
     ("strace", "strace"),
     ("ps", "procps"),
     ("taskset", "util-linux"),

@@ -1,10 +1,12 @@
 //! Real servers, and the programs that load them. All end when dropped.
 
 mod load;
+mod nginx;
 mod postgres;
 mod redis;
 
 pub use load::{Load, sysbench};
+pub use nginx::Nginx;
 pub use postgres::{Door, Postgres};
 pub use redis::Redis;
 

@@ -79,6 +79,28 @@ impl Postgres {
         Ok(load)
     }
 
+    /// Two clients that update one row: the first holds its lock for some seconds, the second waits
+    /// for it. Returns when it does, with the process id of the backend that waits.
+    pub fn row_lock(&self, seconds: u32) -> Result<(Vec<Bounded>, u32)> {
+        let update = "UPDATE pgbench_accounts SET abalance = 1 WHERE aid = 1";
+        let holder = self.sql(&format!("BEGIN; {update}; SELECT pg_sleep({seconds}); COMMIT"))?;
+        std::thread::sleep(Duration::from_millis(500));
+        let waiter = self.sql(update)?;
+        let waiting = |pid: &u32| crate::proc::command_line(*pid).contains("UPDATE waiting");
+        let mut backend = None;
+        crate::proc::wait_until("a backend waits for the row", Duration::from_secs(10), || {
+            backend = self.backends().into_iter().find(waiting);
+            backend.is_some()
+        })?;
+        Ok((vec![holder, waiter], backend.context("nobody waits for the row")?))
+    }
+
+    fn sql(&self, text: &str) -> Result<Bounded> {
+        let mut psql = self.client("psql", Door::Unix)?;
+        psql.args(["-q", "-c", text, USER]);
+        Bounded::spawn(psql.stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
     /// A client program, with where to connect.
     fn client(&self, program: &str, door: Door) -> Result<Command> {
         let mut command = Command::new(installed(program)?);
