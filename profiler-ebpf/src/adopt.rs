@@ -9,18 +9,67 @@ use profiler_common::thread::{FLAG_ENDED, FLAG_KERNEL_THREAD, ThreadEntry, Threa
 
 use crate::globals;
 use crate::maps::{
-    self, BLANK_THREAD, EVENTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL, Serial, THREADS,
+    self, BLANK_THREAD, EVENTS, FILTER, FILTER_SLOTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL,
+    Serial, THREADS,
 };
 use crate::task::Task;
 
 /// What is kept of a thread that is followed and set up.
 #[inline(always)]
 pub fn followed_entry(task: Task) -> Option<&'static mut ThreadEntry> {
+    if may_be_followed(task) { entry_of(task) } else { None }
+}
+
+/// [`followed_entry`], past the filter.
+#[inline(always)]
+pub fn entry_of(task: Task) -> Option<&'static mut ThreadEntry> {
     let entry = THREADS.get_ptr_mut(task.0)?;
     // SAFETY: changed only under the run-queue lock of the thread, see the crate's page.
     let entry = unsafe { &mut *entry };
     let record = &entry.record;
     if record.serial == 0 || record.flags & FLAG_ENDED != 0 { None } else { Some(entry) }
+}
+
+/// Whether it is worth to look the thread up. Not where reading its id costs as much as that.
+#[inline(always)]
+fn may_be_followed(task: Task) -> bool {
+    if globals::whole_host() != 0 || globals::typed() == 0 {
+        return true;
+    }
+    match FILTER.get(0) {
+        Some(filter) => filter[filter_slot(task)] != 0,
+        None => true,
+    }
+}
+
+#[inline(always)]
+fn filter_slot(task: Task) -> usize {
+    maps::slot(task.global_tid() & (FILTER_SLOTS as u32 - 1), FILTER_SLOTS)
+}
+
+/// Lets a followed thread through the filter. Also when exec has given it the id of its leader.
+#[inline(always)]
+pub fn let_through(task: Task) {
+    change_filter(task, 1);
+}
+
+/// The id of a leader may have been taken over by exec, so its place stays open.
+#[inline(always)]
+fn shut_out(task: Task) {
+    if task.global_tid() != task.global_tgid() {
+        change_filter(task, u32::MAX);
+    }
+}
+
+#[inline(always)]
+fn change_filter(task: Task, by: u32) {
+    if let Some(filter) = FILTER.get_ptr_mut(0) {
+        // SAFETY: a word of the table.
+        unsafe {
+            let word = &raw mut (*filter)[filter_slot(task)];
+            atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(word, by);
+        }
+    }
 }
 
 /// The books of a thread that is followed and set up.
@@ -114,6 +163,7 @@ pub fn follow(task: Task, state: State, now: u64) {
         (*record).space = space_of((*record).tgid);
         core::ptr::write_volatile(&raw mut (*record).serial, next(Serial::Thread));
     }
+    let_through(task);
 }
 
 /// Takes over the ids and the name, which exec can change.
@@ -143,6 +193,7 @@ pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
     }
     slot.submit(NO_WAKEUP);
     let _gone = THREADS.remove(task.0);
+    shut_out(task);
 }
 
 /// Tells of a thread that should have been followed and was not, so that its time is accounted.

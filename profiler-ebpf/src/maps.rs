@@ -22,6 +22,14 @@ use crate::unwind::Walk;
 pub static THREADS: HashMap<u64, ThreadEntry> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
+/// How many followed threads have a thread id (initial namespace) that ends in this number: most
+/// threads of a host are not followed, and one look here costs a fifth of one into `THREADS`.
+#[map(name = "dwell_filter")]
+pub static FILTER: Array<[u32; FILTER_SLOTS]> = Array::with_max_entries(1, 0);
+
+/// A power of two.
+pub const FILTER_SLOTS: usize = 16_384;
+
 /// Followed processes, by their id in the initial namespace: the number of the address space.
 #[map(name = "dwell_procs")]
 pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
@@ -59,7 +67,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Stacks for user space to walk on: a buffer of its own, so that they take no place from what
 /// nobody can do without.
 #[map(name = "dwell_walks")]
-pub static WALKS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static WALKS: RingBuf = RingBuf::with_byte_size(WALK_BYTES, 0);
+
+/// Room for some sixty of them.
+pub const WALK_BYTES: u32 = 1 << 20;
 
 #[map(name = "dwell_control")]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);

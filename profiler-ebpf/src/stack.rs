@@ -10,7 +10,7 @@ use profiler_common::thread::{RECHECK_NONE, RECHECK_RIGHT, RECHECK_WRONG, Thread
 use profiler_common::unwind::{Position, RECHECK_EVERY, StackMemo, mix, stack_id};
 use profiler_common::wait::{END_ENTRY, STACK_DEPTH, StackFrames};
 
-use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch, WALKS};
+use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch, WALK_BYTES, WALKS};
 use crate::unwind::{self, Outcome};
 use crate::{globals, memo};
 
@@ -38,12 +38,15 @@ pub fn user(
     let outcome = unwind::walk(position, record.space, scratch);
     scratch.stack.pid = record.pid;
     let mut retry_ns = 0;
-    let id = if outcome == Outcome::NoRow {
+    if outcome == Outcome::NoRow {
+        let id = ask(record, scratch);
+        if id != 0 {
+            // Not remembered: of what lies beyond the last frame the memo would know nothing.
+            return id;
+        }
         retry_ns = record.since_ns + RETRY_AFTER_NS;
-        ask(record, scratch)
-    } else {
-        intern(&mut scratch.stack)
-    };
+    }
+    let id = intern(&mut scratch.stack);
     if let Some(known) = known {
         let right = known.id == id;
         record.recheck = if right { RECHECK_RIGHT } else { RECHECK_WRONG };
@@ -55,14 +58,21 @@ pub fn user(
     id
 }
 
-/// A walk that lacked a row is tried again after this time: user space needs about a millisecond
-/// to add what is missing, and until then the same copy would be sent again and again.
+/// A stack that is truncated for want of a row is walked again after this time.
 const RETRY_AFTER_NS: u64 = 20_000_000;
 
+/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): bytes in the buffer that nobody has read yet.
+const UNREAD: u64 = 0;
+
 /// Hands a stack that could not be walked to its end to user space, with a copy of what is left of
-/// it. Returns the number under which the wait is added up until then.
+/// it. Returns the number under which the wait is added up until then; 0 where there is no place.
 #[inline(always)]
 fn ask(record: &ThreadRecord, scratch: &mut Scratch) -> u64 {
+    // Before the copy is made, which takes microseconds.
+    if WALKS.query(UNREAD) > (WALK_BYTES - size_of::<maps::Partial>() as u32 - 8) as u64 {
+        maps::count(|loss| loss.copies += 1);
+        return 0;
+    }
     let partial = &mut scratch.partial;
     let id = (mix(record.since_ns, record.serial as u64) & !1) | 2;
     partial.head.header = Header { kind: PARTIAL_STACK, reserved: 0 };
@@ -82,7 +92,7 @@ fn ask(record: &ThreadRecord, scratch: &mut Scratch) -> u64 {
         return id;
     }
     maps::count(|loss| loss.copies += 1);
-    intern(&mut scratch.stack)
+    0
 }
 
 const PAGE: u64 = 4096;

@@ -5,8 +5,8 @@ use profiler_common::thread::FLAG_EXITING;
 
 use super::{clock, hook};
 use crate::adopt::{
-    follow, follow_process, followed, followed_entry, is_followed_process, name, renew_space,
-    report_untracked, space_of,
+    entry_of, follow, follow_process, followed, is_followed_process, let_through, name,
+    renew_space, report_untracked, space_of,
 };
 use crate::log::trace;
 use crate::maps::PROCESSES;
@@ -48,7 +48,9 @@ hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| {
 /// Exec renames the thread, gives it the leader's id, and may make it match `--comm`.
 #[inline(always)]
 fn exec(task: Task) {
-    if let Some(entry) = followed_entry(task) {
+    // The filter does not know the id that it has now.
+    if let Some(entry) = entry_of(task) {
+        let_through(task);
         name(task, &mut entry.record);
         entry.record.space = renew_space(entry.record.tgid);
         memo::forget(&mut entry.memo);

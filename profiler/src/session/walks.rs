@@ -82,9 +82,9 @@ impl Walks {
         let most = STACK_DEPTH.saturating_sub(partial.addresses.len());
         let walk = symbolizer.walk(partial.pid, start, most, &mut memory);
         self.learn(partial.space, &walk, rows);
+        // Not `remember`: a perf map of a gigabyte would use up the time of all others.
         let mut addresses = partial.addresses;
         addresses.extend(&walk.addresses);
-        symbolizer.remember(partial.pid, &addresses);
         let id = self.keep(partial.pid, Walked { addresses, complete: walk.complete });
         collector.rename_stack(partial.id, id);
     }
@@ -145,8 +145,10 @@ impl Budget {
         self.left
     }
 
+    /// Not more than a tenth of a burst at once: a table of 64 MiB that is read for the first time
+    /// does not stop the walks of all others.
     fn spend(&mut self, time: Duration) {
-        self.left = self.left.saturating_sub(time);
+        self.left = self.left.saturating_sub(time.min(BURST / 10));
     }
 }
 
@@ -160,6 +162,8 @@ mod tests {
         let start = budget.since;
         assert_eq!(budget.available(start), BURST);
         budget.spend(BURST * 3);
+        assert_eq!(budget.available(start), BURST / 10 * 9);
+        (0..9).for_each(|_| budget.spend(BURST));
         assert_eq!(budget.available(start), Duration::ZERO);
         assert_eq!(budget.available(start + SHARE * BURST / 2), BURST / 2);
         assert_eq!(budget.available(start + SHARE * BURST * 9), BURST);

@@ -18,6 +18,8 @@ use super::inspect::{Section, Shape};
 
 /// Largest table that is read; that of a browser has some 20 MiB.
 const LARGEST_TABLE: u64 = 64 << 20;
+/// Longest description of one function; each look-up reads up to all of it.
+const LONGEST_ENTRY: usize = 1 << 20;
 /// Rows kept of one module before they are forgotten and looked up anew.
 const MOST_ROWS: usize = 65_536;
 
@@ -71,6 +73,9 @@ impl UnwindTable {
         let table = index.table()?;
         let entry =
             table.fde_for_address(&frames, &self.bases, address, EhFrame::cie_from_offset).ok()?;
+        if entry.entry_len() > LONGEST_ENTRY {
+            return None;
+        }
         if entry.is_signal_trampoline() {
             return Some(Row { rule: RULE_SIGNAL, ..UNKNOWN });
         }

@@ -1,0 +1,87 @@
+//! Stacks of small programs whose truth is known.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use dwell_tests::document::Document;
+use dwell_tests::dwell::observe;
+use dwell_tests::machine::Machine;
+use dwell_tests::{need_program, need_root};
+
+/// Compiles a program or library from `tests/fixtures`.
+fn compile(folder: &Path, source: &str, options: &[&str]) -> Result<PathBuf> {
+    let program = folder.join(source.replace('.', "_"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(source);
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall"]).args(options).arg("-o").arg(&program).arg(source);
+    ensure!(cc.status().context("cannot run cc")?.success(), "cc failed");
+    Ok(program)
+}
+
+/// Waits in stacks that hold all of these functions, in this order from the inside out.
+fn count_with(document: &Document, functions: &[&str]) -> u64 {
+    let holds = |stack: &[String]| {
+        let mut names = stack.iter();
+        functions.iter().all(|function| names.any(|name| name == function))
+    };
+    let waits = document.body.waits.iter().filter(|wait| holds(&wait.stack));
+    waits.map(|wait| wait.count).sum()
+}
+
+/// Two call sites whose stacks differ in one return address are never taken for one another.
+#[test]
+fn call_sites_that_share_all_but_one_frame_are_told_apart() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let folder = tempfile::tempdir()?;
+    let program = compile(folder.path(), "two_sites.c", &["-fomit-frame-pointer"])?;
+    let document = observe(&["--", &program.display().to_string(), "300"])?;
+    let (first, second) = (
+        count_with(&document, &["wait_ms", "first", "main", "_start"]),
+        count_with(&document, &["wait_ms", "second", "main", "_start"]),
+    );
+    ensure!((first, second) == (300, 600), "counted {first} and {second}");
+    ensure!(document.body.trust.rechecks > 0, "nothing was looked at again");
+    ensure!(document.body.trust.recheck_wrong_ns == 0, "{:?}", document.body.trust);
+    Ok(())
+}
+
+/// A library that is loaded while dwell is attached, built with these options.
+fn late_library(options: &[&str]) -> Result<Document> {
+    let folder = tempfile::tempdir()?;
+    let library = compile(folder.path(), "library.c", &[&["-shared", "-fPIC"], options].concat())?;
+    let program = compile(folder.path(), "late.c", &["-fomit-frame-pointer"])?;
+    observe(&["--", &program.display().to_string(), &library.display().to_string()])
+}
+
+const LATE: [&str; 5] = ["innermost", "wait_inside", "through_the_library", "main", "_start"];
+
+#[test]
+fn code_that_is_loaded_later_is_walked_through() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let document = late_library(&["-fomit-frame-pointer"])?;
+    let counted = count_with(&document, &LATE);
+    ensure!(counted == 400, "{counted} of 400: {:?}", document.body.waits);
+    Ok(())
+}
+
+/// The library keeps frame pointers and has no unwind table, all else the other way round.
+#[test]
+fn stacks_with_and_without_frame_pointers_mix() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let document = late_library(&[
+        "-fno-omit-frame-pointer",
+        "-fno-asynchronous-unwind-tables",
+        "-fno-unwind-tables",
+        "-fno-optimize-sibling-calls",
+    ])?;
+    let counted = count_with(&document, &LATE);
+    ensure!(counted == 400, "{counted} of 400: {:?}", document.body.waits);
+    Ok(())
+}
