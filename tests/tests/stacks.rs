@@ -106,7 +106,7 @@ fn nginx_stands_where_gdb_sees_it() -> Result<()> {
 #[test]
 fn threads_of_python_stand_where_gdb_sees_them() -> Result<()> {
     need_root!();
-    need_program!("python3", "gdb");
+    need_program!("/usr/bin/python3", "gdb");
     let _machine = Machine::take()?;
     let program = "
 import threading, time

@@ -1,135 +1,149 @@
-//! `cargo xtask bench`: what attaching costs, next to libbpf-tools' `offcputime`.
+//! `cargo xtask bench`: what dwell costs, next to the other tools that Debian has.
 //!
-//! `perf bench sched pipe` on one CPU does nothing but switch between two processes, twice for
-//! each operation: the worst case. The kernel itself counts the time spent in BPF programs. The
-//! tools take turns, run by run, so that a change in the machine's speed meets all of them alike.
+//! A scenario is one or more loads and the tools that are measured against them. The engine lets
+//! the tools take turns, run by run, and every ratio is formed within a round, so that a change in
+//! the machine's speed meets all of them alike. docs/bench.md tells what the tables say.
 
-mod pipe;
+mod affinity;
+mod attached;
+mod bars;
+mod empty;
+mod engine;
+mod load;
 mod programs;
 mod report;
+mod scenario;
+mod statistics;
+mod summary;
 mod tool;
+mod tracefs;
+mod usage;
+
+pub use load::{Arguments as LoadArguments, run as run_load};
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process::{find, is_root, run as run_command, stdout},
+    installed::{self, Program},
+    process::{is_root, run as run_command, stdout},
     repo,
 };
-use pipe::Pipe;
-use report::{Report, Run};
-use tool::Tool;
+use report::{Report, Section};
+use scenario::{Scenario, Size};
+use summary::Summary;
+use tool::{Kit, Tool};
 
 /// How much to measure.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How often each tool is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// Which scenarios: all by default
+    #[arg(long, value_enum, value_delimiter = ',')]
+    scenario: Vec<Scenario>,
+    /// How often each tool is measured: 5 times by default, 7 where throughput is, 2 where there
+    /// are several loads
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Smaller loads and fewer rounds, for a look in passing
+    #[arg(long)]
+    quick: bool,
     /// Operations of `perf bench sched pipe` in each run
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1000..))]
     operations: u32,
-    /// The CPU to measure on: the last one by default
+    /// The CPU for loads that run on one: the last one by default
     #[arg(long)]
     cpu: Option<usize>,
-    /// Measure only these, and `none`, for a look in passing: gives no verdict on the others
+    /// Measure only these, and `none`: gives no verdict where one is compared with the others
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Tool>,
+    /// Install nothing: tools that are missing are named in the tables
+    #[arg(long)]
+    no_install: bool,
 }
 
-/// Measures, prints the table and writes it to `target/bench`.
+/// The tools themselves.
+const PROGRAMS: &[Program] = &[
+    Program::Perf,
+    Program::Named("bpftool", "bpftool|linux-tools-common"),
+    Program::Named("offcputime", "libbpf-tools"),
+    Program::Named("bpftrace", "bpftrace"),
+];
+
+/// Measures, prints the tables and writes them to `target/bench`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let tools = tools(&arguments.only);
-    require_programs(&tools)?;
-    let dwell = dwell(&tools)?;
-    let cpu = arguments.cpu.map_or_else(last_cpu, Ok)?;
-    let pipe = Pipe { cpu, operations: arguments.operations };
-    // Counting ends when this is closed, whichever way this process ends.
-    let counting = programs::count()?;
-    pipe.run().context("the run to warm up failed")?;
-    let mut runs = Vec::new();
-    for round in 0..arguments.rounds {
-        for tool in turns(&tools, round as usize) {
-            let run = measure(tool, round, &pipe, &dwell)
-                .with_context(|| format!("round {}, {}", round + 1, tool.name()))?;
-            eprintln!("round {}: {run}", round + 1);
-            runs.push(run);
-        }
-    }
-    drop(counting);
-    publish(&Report::new(pipe, arguments.rounds, kernel()?, &tools, runs))
-}
-
-/// Starts the tool, waits until it is attached, lets the pipe run, and stops the tool.
-fn measure(tool: Tool, round: u32, pipe: &Pipe, dwell: &Path) -> Result<Run> {
-    let started = tool.start(dwell)?;
-    thread::sleep(Duration::from_millis(300));
-    let before = programs::spent()?;
-    let micros = pipe.run()?;
-    let spent = programs::spent()?.since(&before);
-    started.stop()?;
-    if tool == Tool::None && spent.runs > 0 {
-        eprintln!("warning: BPF programs of somebody else's are running: their time counts too");
-    }
-    if tool != Tool::None && spent.runs == 0 {
-        bail!("none of its BPF programs ran: it was not attached");
-    }
-    let operations = f64::from(pipe.operations);
-    Ok(Run {
-        tool,
-        round,
-        bpf_ns: spent.nanoseconds as f64 / operations,
-        bpf_runs: spent.runs as f64 / operations,
-        micros,
-    })
-}
-
-/// `none` first, which the others of its round are compared with; those take turns.
-fn turns(tools: &[Tool], round: usize) -> Vec<Tool> {
-    let mut others: Vec<Tool> = tools.iter().copied().filter(|tool| *tool != Tool::None).collect();
-    if !others.is_empty() {
-        let shift = round % others.len();
-        others.rotate_left(shift);
-    }
-    others.insert(0, Tool::None);
-    others
-}
-
-/// What to measure: all, or `none` and those asked for.
-fn tools(only: &[Tool]) -> Vec<Tool> {
-    let wanted = |tool: &Tool| only.is_empty() || *tool == Tool::None || only.contains(tool);
-    Tool::ALL.into_iter().filter(wanted).collect()
-}
-
-fn require_programs(tools: &[Tool]) -> Result<()> {
     if !is_root() {
         bail!("loading eBPF programs takes root: run it with sudo -E");
     }
-    let mut needed = vec!["perf", "taskset", "bpftool"];
-    if tools.contains(&Tool::Offcputime) {
-        needed.push("offcputime");
+    let root = repo::root()?;
+    let scenarios = match arguments.scenario.as_slice() {
+        [] => &Scenario::ALL,
+        some => some,
+    };
+    provide(arguments, scenarios, &root)?;
+    if let Err(error) = tracefs::provide() {
+        eprintln!("warning: {error:#}");
     }
-    let missing: Vec<&str> = needed.into_iter().filter(|name| find(name).is_none()).collect();
-    if !missing.is_empty() {
-        bail!(
-            "{} missing: as root, run `setup/packages linux-perf util-linux bpftool libbpf-tools`",
-            missing.join(", ")
-        );
+    let folder = repo::target_dir(&root)?.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let cpus = affinity::cpus()?;
+    let cpu = arguments.cpu.or(cpus.last().copied()).context("there is no CPU")?;
+    let size = Size { cpu, quick: arguments.quick, operations: arguments.operations };
+    // What the tools write goes with this, whichever way the measuring ends.
+    let scratch = tempfile::tempdir_in(&folder)?;
+    let kit = Kit { dwell: dwell(arguments, &root)?, folder: scratch.path().to_owned() };
+    let mut sections = Vec::new();
+    for scenario in scenarios {
+        let section = measure(*scenario, arguments, size, &kit)?;
+        println!("{}", section.markdown());
+        sections.push(section);
+    }
+    publish(&Report::new(kernel()?, cpus.len(), sections), &folder)
+}
+
+/// All loads of a scenario, with all of its tools.
+fn measure(scenario: Scenario, arguments: &Arguments, size: Size, kit: &Kit) -> Result<Section> {
+    let rounds = arguments.rounds.unwrap_or_else(|| scenario.rounds(arguments.quick));
+    let tools = tools(scenario, &arguments.only);
+    let mut loads = Vec::new();
+    for case in scenario.cases(size) {
+        let measured = engine::measure(&case, scenario.view(), &tools, rounds, kit)
+            .with_context(|| scenario.name().to_owned())?;
+        loads.push(Summary::new(case.label, measured));
+    }
+    Ok(Section::new(scenario, rounds, loads))
+}
+
+/// What to measure: all, or `none` and those asked for.
+fn tools(scenario: Scenario, only: &[Tool]) -> Vec<Tool> {
+    let wanted = |tool: &Tool| only.is_empty() || *tool == Tool::None || only.contains(tool);
+    scenario.tools().iter().copied().filter(wanted).collect()
+}
+
+/// Installs what is missing. What is still missing then is an error only where nothing can be
+/// measured without it.
+fn provide(arguments: &Arguments, scenarios: &[Scenario], root: &Path) -> Result<()> {
+    let loads = scenarios.iter().flat_map(|scenario| scenario.programs()).copied();
+    let loads: Vec<Program> =
+        loads.chain([Program::Named("bpftool", "bpftool|linux-tools-common")]).collect();
+    if !arguments.no_install {
+        let all: Vec<Program> = PROGRAMS.iter().chain(&loads).copied().collect();
+        installed::install(root, &all).context("what the bench runs cannot be installed")?;
+    }
+    if let Some((program, package)) = installed::missing(&loads)?.first() {
+        bail!("{program} is missing: as root, run `setup/packages '{package}'`");
     }
     Ok(())
 }
 
 /// The dwell to measure: the one that DWELL_BIN names, or this checkout's, built now.
-fn dwell(tools: &[Tool]) -> Result<PathBuf> {
+fn dwell(arguments: &Arguments, root: &Path) -> Result<PathBuf> {
     let named = env::var_os("DWELL_BIN").map(PathBuf::from);
-    if !tools.iter().any(|tool| tool.is_dwell()) {
+    if !arguments.only.is_empty() && !arguments.only.iter().any(|tool| tool.is_dwell()) {
         return Ok(named.unwrap_or_default());
     }
     if let Some(path) = named {
@@ -138,36 +152,24 @@ fn dwell(tools: &[Tool]) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    let root = repo::root()?;
     let mut build = repo::cargo();
     build.args(["build", "--release", "--package", "profiler", "--bin", "dwell"]);
-    run_command(build.current_dir(&root))?;
-    Ok(repo::target_dir(&root)?.join("release/dwell"))
-}
-
-fn last_cpu() -> Result<usize> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let last = list.and_then(|list| list.trim().rsplit([',', '-']).next()?.parse().ok());
-    last.context("cannot read the CPUs from /proc/self/status: choose one with --cpu")
+    run_command(build.current_dir(root))?;
+    Ok(repo::target_dir(root)?.join("release/dwell"))
 }
 
 fn kernel() -> Result<String> {
     Ok(stdout(Command::new("uname").arg("-r"))?.trim().to_owned())
 }
 
-/// Prints and writes the report. Fails when a bar is missed.
-fn publish(report: &Report) -> Result<()> {
-    let folder = repo::target_dir(&repo::root()?)?.join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let table = report.markdown();
-    print!("{table}");
-    fs::write(folder.join("attach.md"), &table)?;
-    fs::write(folder.join("attach.json"), serde_json::to_string_pretty(report)? + "\n")?;
-    eprintln!("written to {}", folder.join("attach.{md,json}").display());
+/// Writes the report. Fails when a bar is missed.
+fn publish(report: &Report, folder: &Path) -> Result<()> {
+    fs::write(folder.join("bench.md"), report.markdown())?;
+    fs::write(folder.join("bench.json"), serde_json::to_string_pretty(report)? + "\n")?;
+    eprintln!("written to {}", folder.join("bench.{md,json}").display());
     match report.missed().as_slice() {
         [] => Ok(()),
-        missed => bail!("over the bar: {}", missed.join(", ")),
+        missed => bail!("over the bar: {}", missed.join("; ")),
     }
 }
 
@@ -176,18 +178,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tools_take_turns_after_none() {
-        let first = turns(&Tool::ALL, 0);
-        let second = turns(&Tool::ALL, 1);
-        assert_eq!((first.len(), second.len()), (Tool::ALL.len(), Tool::ALL.len()));
-        assert_eq!((first[0], second[0]), (Tool::None, Tool::None));
-        assert_ne!(first[1], second[1]);
-        assert_eq!(turns(&[Tool::None], 3), [Tool::None]);
-    }
-
-    #[test]
     fn none_is_always_measured() {
-        assert_eq!(tools(&[Tool::Offcputime]), [Tool::None, Tool::Offcputime]);
-        assert_eq!(tools(&[]), Tool::ALL);
+        let asked = [Tool::Offcputime, Tool::DwellOther];
+        assert_eq!(tools(Scenario::Redis, &asked), [Tool::None, Tool::Offcputime]);
+        assert_eq!(tools(Scenario::Pipe, &[]), Tool::ALL);
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bpf;
+mod installed;
 mod layers;
 #[path = "../../profiler/build/manifest.rs"]
 mod manifest;
@@ -33,8 +34,11 @@ enum Verb {
     Layers,
     /// Install what the tests use, build everything and run all tests
     Test(test::Arguments),
-    /// Measure what attaching costs, next to libbpf-tools' offcputime
+    /// Measure what dwell costs, next to offcputime, wakeuptime, bpftrace and perf
     Bench(bench::Arguments),
+    /// One of the loads that `bench` makes itself
+    #[command(hide = true)]
+    BenchLoad(bench::LoadArguments),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +60,6 @@ fn run() -> Result<()> {
         Verb::Layers => layers::run(),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::BenchLoad(arguments) => bench::run_load(&arguments),
     }
 }

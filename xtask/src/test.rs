@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use crate::{
-    packages::{self, Rights},
-    process::{find, holds, is_root, run as run_command, stdout},
+    installed::{self, Program},
+    process::{find, is_root, run as run_command, stdout},
     repo,
 };
 
@@ -21,90 +21,38 @@ pub struct Arguments {
     rest: Vec<OsString>,
 }
 
-/// Programs that the tests use, and the packages that bring them. `a|b` are alternatives: Debian's
-/// name, then Ubuntu's.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("redis-server", "redis-server"),
-    ("redis-benchmark", "redis-tools"),
-    ("sysbench", "sysbench"),
-    ("bpftool", "bpftool|linux-tools-common"),
-    ("offcputime", "libbpf-tools"),
-    ("gdb", "gdb"),
-    ("nginx", "nginx-light|nginx"),
-    ("python3", "python3-minimal|python3"),
-    ("strace", "strace"),
-    ("ps", "procps"),
-    ("taskset", "util-linux"),
-    ("runuser", "util-linux"),
-    ("cc", "gcc"),
+/// Programs that the tests use, and the packages that bring them.
+const PROGRAMS: &[Program] = &[
+    Program::Named("redis-server", "redis-server"),
+    Program::Named("redis-benchmark", "redis-tools"),
+    Program::Named("sysbench", "sysbench"),
+    Program::Named("bpftool", "bpftool|linux-tools-common"),
+    Program::Named("offcputime", "libbpf-tools"),
+    Program::Named("gdb", "gdb"),
+    Program::Named("nginx", "nginx-light|nginx"),
+    Program::Named("/usr/bin/python3", "python3"),
+    Program::Named("strace", "strace"),
+    Program::Named("ps", "procps"),
+    Program::Named("taskset", "util-linux"),
+    Program::Named("runuser", "util-linux"),
+    Program::Named("cc", "gcc"),
+    Program::Perf,
+    Program::Postgresql("initdb", "postgresql"),
+    Program::Postgresql("pgbench", "postgresql-contrib|postgresql"),
 ];
-
-/// Debian's kernel tools for any kernel, else Ubuntu's for the running one.
-fn perf_package() -> Result<String> {
-    let release = stdout(Command::new("uname").arg("-r"))?;
-    Ok(format!("linux-perf|linux-tools-{}|linux-tools-generic", release.trim()))
-}
-
-/// PostgreSQL's own programs are in a folder for each version, outside the PATH.
-const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// Installs, builds, tests.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = repo::root()?;
     if !arguments.no_install {
-        install(&root)?;
+        installed::install(&root, PROGRAMS)
+            .context("the packages for the tests cannot be installed")?;
     }
-    for (program, package) in missing()? {
+    for (program, package) in installed::missing(PROGRAMS)? {
         eprintln!("warning: no {program} (package {package}): the tests that use it are skipped");
     }
     build(&root)?;
     test(&root, &arguments.rest)
-}
-
-fn install(root: &Path) -> Result<()> {
-    let missing = missing()?;
-    let mut wanted: Vec<&str> = missing.iter().map(|(_, package)| package.as_str()).collect();
-    wanted.dedup();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    match packages::install(root, &wanted, Rights::Sudo) {
-        // Not being allowed to install is no reason not to run the other tests.
-        Err(error) if !is_root() => eprintln!("warning: {error:#}"),
-        result => result.context("the packages for the tests cannot be installed")?,
-    }
-    Ok(())
-}
-
-/// Programs that are not there, each with the package that brings it.
-fn missing() -> Result<Vec<(&'static str, String)>> {
-    let mut missing: Vec<_> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| find(program).is_none())
-        .map(|(program, package)| (*program, (*package).to_owned()))
-        .collect();
-    if !has_perf() {
-        missing.push(("perf", perf_package()?));
-    }
-    for (program, package) in
-        [("initdb", "postgresql"), ("pgbench", "postgresql-contrib|postgresql")]
-    {
-        if !has_postgresql(program) {
-            missing.push((program, package.to_owned()));
-        }
-    }
-    Ok(missing)
-}
-
-/// Ubuntu's `perf` is a script that fails where the tools of the running kernel are missing.
-fn has_perf() -> bool {
-    find("perf").is_some_and(|perf| stdout(Command::new(perf).arg("--version")).is_ok())
-}
-
-fn has_postgresql(program: &str) -> bool {
-    Path::new(POSTGRESQL).read_dir().is_ok_and(|versions| {
-        versions.flatten().any(|version| holds(&version.path().join("bin"), program))
-    })
 }
 
 /// Builds all programs first: the tests start dwell and the workloads.

@@ -35,6 +35,9 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// The database that pgbench's tables are in.
+    pub const DATABASE: &str = USER;
+
     /// Makes a cluster with the tables of pgbench in it, and starts it.
     pub fn start() -> Result<Self> {
         let owner = Owner::choose()?;
@@ -102,7 +105,7 @@ impl Postgres {
     }
 
     /// A client program, with where to connect.
-    fn client(&self, program: &str, door: Door) -> Result<Command> {
+    pub fn client(&self, program: &str, door: Door) -> Result<Command> {
         let mut command = Command::new(installed(program)?);
         let host = match door {
             Door::Tcp => OsStr::new("127.0.0.1"),

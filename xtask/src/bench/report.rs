@@ -1,228 +1,246 @@
-//! From runs to a table and a verdict.
+//! Tables for people, and one document for programs.
 
-use std::fmt;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{pipe::Pipe, tool::Tool};
-
-/// One run of the benchmark.
-#[derive(Clone, Serialize)]
-pub struct Run {
-    /// What was attached.
-    pub tool: Tool,
-    /// The round it belongs to, from 0.
-    pub round: u32,
-    /// Nanoseconds in BPF programs for each operation.
-    pub bpf_ns: f64,
-    /// BPF programs run for each operation.
-    pub bpf_runs: f64,
-    /// Microseconds for each operation.
-    pub micros: f64,
-}
-
-impl fmt::Display for Run {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let Self { tool, bpf_ns, micros, .. } = self;
-        write!(formatter, "{}: {bpf_ns:.0} ns in BPF, {micros:.2} µs an operation", tool.name())
-    }
-}
+use super::{
+    bars::{self, Bar, Verdict},
+    scenario::{Scenario, View},
+    statistics::Spread,
+    summary::{Figures, Summary},
+};
 
 /// Everything that was measured. Written as JSON as it is.
 #[derive(Serialize)]
 pub struct Report {
     schema: &'static str,
     kernel: String,
-    #[serde(flatten)]
-    pipe: Pipe,
-    rounds: u32,
-    tools: Vec<Summary>,
-    runs: Vec<Run>,
+    cpus: usize,
+    scenarios: Vec<Section>,
 }
 
-/// One tool over all rounds.
+/// One scenario.
 #[derive(Serialize)]
-struct Summary {
-    tool: Tool,
-    bpf_ns: Spread,
-    bpf_runs: Spread,
-    micros: Spread,
-    /// Time of an operation relative to `none` in the same round.
-    slowdown: Spread,
-    /// Time in BPF relative to offcputime in the same round.
-    ratio: Option<Spread>,
-    /// What the median of `ratio` may be at most.
-    bar: Option<f64>,
-    passed: Option<bool>,
-}
-
-/// The median of several values, and how far they lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Nothing for no values.
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (least, most) = (*values.first()?, *values.last()?);
-        let half = values.len() / 2;
-        let median = match values.len() % 2 {
-            1 => values[half],
-            _ => f64::midpoint(values[half - 1], values[half]),
-        };
-        Some(Self { median, least, most })
-    }
+pub struct Section {
+    name: Scenario,
+    rounds: u32,
+    loads: Vec<Summary>,
+    bars: Vec<Bar>,
 }
 
 impl Report {
-    /// Sums the runs up.
-    pub fn new(pipe: Pipe, rounds: u32, kernel: String, tools: &[Tool], runs: Vec<Run>) -> Self {
-        let tools = tools.iter().filter_map(|tool| Summary::new(*tool, &runs)).collect();
-        Self { schema: "dwell-bench/1", kernel, pipe, rounds, tools, runs }
+    /// Puts the sections together.
+    pub fn new(kernel: String, cpus: usize, scenarios: Vec<Section>) -> Self {
+        Self { schema: "dwell-bench/2", kernel, cpus, scenarios }
     }
 
-    /// The names of the tools that cost more than they may.
-    pub fn missed(&self) -> Vec<&'static str> {
-        let missed = self.tools.iter().filter(|summary| summary.passed == Some(false));
-        missed.map(|summary| summary.tool.name()).collect()
+    /// What dwell costs more than it may, with the scenario's name.
+    pub fn missed(&self) -> Vec<String> {
+        let missed = |section: &Section| {
+            let bars = section.bars.iter().filter(|bar| bar.verdict == Verdict::Missed);
+            let name = section.name.name();
+            bars.map(move |bar| format!("{name}: {}", bar.what)).collect::<Vec<_>>()
+        };
+        self.scenarios.iter().flat_map(missed).collect()
     }
 
-    /// The table for people.
+    /// All tables.
     pub fn markdown(&self) -> String {
-        let Self { kernel, pipe, rounds, .. } = self;
+        let Self { kernel, cpus, .. } = self;
         let mut text = format!(
-            "`perf bench sched pipe -l {}` on CPU {} of Linux {kernel}: median of {rounds} rounds \
-             (least to most). An operation is two context switches.\n\n\
-             | attached | ns in BPF an operation | BPF runs | µs an operation | slowdown | \
-             of offcputime | bar |\n\
-             |---|--:|--:|--:|--:|--:|--:|\n",
-            pipe.operations, pipe.cpu
+            "Linux {kernel}, {cpus} CPUs. Medians over the rounds, with the least and the most; \
+             ratios are formed within a round. RSS (attached → with the report) and maps in MiB.\n"
         );
-        for summary in &self.tools {
-            text += &summary.row();
+        for section in &self.scenarios {
+            text += "\n";
+            text += &section.markdown();
         }
         text
     }
 }
 
-impl Summary {
-    fn new(tool: Tool, runs: &[Run]) -> Option<Self> {
-        let all = |value: fn(&Run) -> f64| {
-            Spread::of(runs.iter().filter(|run| run.tool == tool).map(value).collect())
-        };
-        let ratio = match tool {
-            Tool::None => None,
-            _ => Spread::of(relative(runs, tool, Tool::Offcputime, |run| run.bpf_ns)),
-        };
-        let bar = tool.bar();
-        Some(Self {
-            tool,
-            bpf_ns: all(|run| run.bpf_ns)?,
-            bpf_runs: all(|run| run.bpf_runs)?,
-            micros: all(|run| run.micros)?,
-            slowdown: Spread::of(relative(runs, tool, Tool::None, |run| run.micros))?,
-            ratio,
-            bar,
-            passed: bar.zip(ratio).map(|(bar, ratio)| ratio.median <= bar),
-        })
+impl Section {
+    /// Holds what was measured against the bars.
+    pub fn new(name: Scenario, rounds: u32, loads: Vec<Summary>) -> Self {
+        let bars = bars::of(name, &loads);
+        Self { name, rounds, loads, bars }
     }
 
-    fn row(&self) -> String {
-        let Self { tool, bpf_ns, bpf_runs, micros, slowdown, ratio, bar, passed } = self;
-        let bar = match (bar, passed) {
-            (Some(bar), Some(true)) => format!("≤ {bar:.2}: passed"),
-            (Some(bar), Some(false)) => format!("≤ {bar:.2}: **missed**"),
-            (Some(bar), None) => format!("≤ {bar:.2}: not compared"),
-            (None, _) => String::new(),
-        };
-        let ratio = ratio.as_ref().map_or(String::new(), |ratio| range(ratio, 3));
-        format!(
-            "| {} | {} | {:.1} | {} | {} | {ratio} | {bar} |\n",
-            tool.name(),
-            range(bpf_ns, 0),
-            bpf_runs.median,
-            range(micros, 2),
-            range(slowdown, 2),
-        )
+    /// Its table and its bars.
+    pub fn markdown(&self) -> String {
+        let Self { name, rounds, loads, bars } = self;
+        let mut text = format!("## {}\n\n{}", name.name(), name.explanation());
+        let plural = if *rounds == 1 { "" } else { "s" };
+        let _infallible = writeln!(text, " {rounds} round{plural}.\n");
+        let columns = columns(name.view());
+        let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+        text += &row(&titles);
+        let is_text = |title: &str| title == TOOL.0 || title == LOAD.0;
+        text += &row(titles.iter().map(|title| if is_text(title) { "---" } else { "--:" }));
+        for load in loads {
+            for figures in &load.tools {
+                text += &row(columns.iter().map(|(_, cell)| cell(load, figures)));
+            }
+        }
+        for load in loads {
+            for absent in &load.absent {
+                let (tool, reason) = (absent.tool.name(), first_line(&absent.reason));
+                let label = &load.label;
+                let _infallible =
+                    write!(text, "\n- {tool} could not be measured, {label}: {reason}");
+            }
+        }
+        for bar in bars {
+            let _infallible = write!(text, "\n- {}", bar.show());
+        }
+        if !text.ends_with("|\n") {
+            text += "\n";
+        }
+        text
     }
 }
 
-/// The values of one tool divided by those of another in the same round.
-fn relative(runs: &[Run], tool: Tool, base: Tool, value: fn(&Run) -> f64) -> Vec<f64> {
-    let of_tool = runs.iter().filter(|run| run.tool == tool);
-    of_tool
-        .filter_map(|run| {
-            let base = runs.iter().find(|other| other.tool == base && other.round == run.round)?;
-            (value(base) > 0.0).then(|| value(run) / value(base))
-        })
-        .collect()
+type Column = (&'static str, fn(&Summary, &Figures) -> String);
+
+const TOOL: Column = ("attached", |_, figures| figures.tool.name().to_owned());
+const LOAD: Column = ("load", |load, _| load.label.clone());
+const BPF: Column = ("ns in BPF an operation", |_, figures| optional(figures.bpf_ns, 0));
+const OF_OFFCPUTIME: Column =
+    ("of offcputime", |_, figures| optional(figures.bpf_of_offcputime, 3));
+/// Empty for what has no process of its own.
+const RESOURCES: [Column; 4] = [
+    ("own CPU", |_, figures| own(figures, percent(figures.cpu_share))),
+    ("RSS", |_, figures| {
+        let (attached, peak) = (mebi(figures.attached_rss), mebi(figures.peak_rss));
+        own(figures, format!("{attached:.0} → {peak:.0}"))
+    }),
+    ("maps", |_, figures| own(figures, format!("{:.1}", mebi(figures.map_bytes)))),
+    ("written", |_, figures| own(figures, bytes(figures.written.median))),
+];
+
+fn own(figures: &Figures, cell: String) -> String {
+    if figures.peak_rss.most > 0.0 { cell } else { String::new() }
 }
 
-fn range(spread: &Spread, digits: usize) -> String {
+fn columns(view: View) -> Vec<Column> {
+    let own: &[Column] = match view {
+        View::Cost => &[
+            TOOL,
+            BPF,
+            OF_OFFCPUTIME,
+            ("BPF runs", |_, figures| {
+                figures.bpf_runs.map_or(String::new(), |runs| format!("{:.1}", runs.median))
+            }),
+            ("µs an operation", |_, figures| figures.micros.show(2)),
+            ("slowdown", |_, figures| optional(figures.slowdown, 2)),
+            ("added, of offcputime", |_, figures| optional(figures.added_of_offcputime, 2)),
+        ],
+        View::Throughput => &[
+            TOOL,
+            ("operations/s", |_, figures| figures.rate.show(0)),
+            ("loss", |_, figures| figures.loss.map_or(String::new(), percent)),
+            BPF,
+            OF_OFFCPUTIME,
+        ],
+        View::Growth => &[
+            LOAD,
+            TOOL,
+            ("switches/s", |_, figures| figures.rate.show(0)),
+            ("ns in BPF a switch", |_, figures| optional(figures.bpf_ns, 0)),
+            ("of a CPU in BPF", |_, figures| figures.bpf_share.map_or(String::new(), percent)),
+            ("lost events", |_, figures| {
+                figures.lost.map_or(String::new(), |lost| lost.events.to_string())
+            }),
+            ("CPU in all, s", |_, figures| format!("{:.2}", figures.total_cpu_ns.median / 1e9)),
+        ],
+    };
+    own.iter().chain(&RESOURCES).copied().collect()
+}
+
+fn row<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
+    let cells: Vec<T> = cells.into_iter().collect();
+    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn optional(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or(String::new(), |spread| spread.show(digits))
+}
+
+fn percent(spread: Spread) -> String {
     let Spread { median, least, most } = spread;
-    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
+    let show = |share: f64| format!("{:.1}", 100.0 * share);
+    format!("{} % ({}–{})", show(median), show(least), show(most))
+}
+
+fn mebi(spread: Spread) -> f64 {
+    spread.median / (1024.0 * 1024.0)
+}
+
+fn bytes(count: f64) -> String {
+    match count {
+        ..1e3 => format!("{count:.0} B"),
+        ..1e6 => format!("{:.0} kB", count / 1e3),
+        _ => format!("{:.1} MB", count / 1e6),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{engine::Absent, summary::fixture::summary, tool::Tool},
+        *,
+    };
 
-    fn run(tool: Tool, round: u32, bpf_ns: f64, micros: f64) -> Run {
-        Run { tool, round, bpf_ns, bpf_runs: 4.0, micros }
-    }
-
-    fn report(host: f64) -> Report {
-        let mut runs = Vec::new();
-        for (round, speed) in [(0, 1.0), (1, 2.0), (2, 1.0)] {
-            runs.push(run(Tool::None, round, 0.0, 5.0 * speed));
-            runs.push(run(Tool::Offcputime, round, 10_000.0 * speed, 15.0 * speed));
-            runs.push(run(Tool::DwellHost, round, host * speed, 7.5 * speed));
-        }
-        let pipe = Pipe { cpu: 1, operations: 1000 };
-        Report::new(pipe, 3, "6.18".to_owned(), &Tool::ALL, runs)
-    }
-
-    #[test]
-    fn the_middle_one_or_two_make_the_median() {
-        let odd = Spread::of(vec![3.0, 1.0, 2.0]);
-        assert_eq!(odd, Some(Spread { median: 2.0, least: 1.0, most: 3.0 }));
-        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
-        assert_eq!(Spread::of(vec![]), None);
+    fn section() -> Section {
+        let mut load = summary(&[
+            (Tool::None, 0, 5.0),
+            (Tool::Offcputime, 10_000, 15.0),
+            (Tool::Dwell, 5_000, 7.5),
+        ]);
+        let reason = "no tracefs\nand more".to_owned();
+        load.absent.push(Absent { tool: Tool::PerfSched, reason });
+        Section::new(Scenario::Pipe, 3, vec![load])
     }
 
     #[test]
-    fn a_round_on_a_slower_machine_changes_no_ratio() {
-        let report = report(3000.0);
-        let host = &report.tools[2];
-        assert_eq!(host.slowdown, Spread { median: 1.5, least: 1.5, most: 1.5 });
-        assert_eq!(host.ratio, Some(Spread { median: 0.3, least: 0.3, most: 0.3 }));
-        assert_eq!((host.passed, report.missed()), (Some(true), vec![]));
+    fn a_table_has_a_row_for_each_tool_that_was_measured() {
+        let text = section().markdown();
+        assert!(
+            text.contains("| dwell | 5000 (5000–10000) | 0.500 (0.500–0.500) | 4.0 |"),
+            "{text}"
+        );
+        assert!(text.contains("1.50 (1.50–1.50) | 0.25 (0.25–0.25) |"), "{text}");
+        assert!(!text.contains("| dwell, another process"), "{text}");
     }
 
     #[test]
-    fn a_missed_bar_is_named() {
-        let report = report(5000.0);
-        assert_eq!(report.missed(), ["dwell, whole host"]);
-        let table = report.markdown();
-        assert!(table.contains("| dwell, whole host | 5000 (5000–10000) | 4.0 |"), "{table}");
-        assert!(table.contains("0.500 (0.500–0.500) | ≤ 0.40: **missed** |"), "{table}");
+    fn who_could_not_be_measured_is_named() {
+        let text = section().markdown();
+        assert!(
+            text.contains("- perf sched record could not be measured, load: no tracefs\n"),
+            "{text}"
+        );
     }
 
     #[test]
-    fn tools_that_were_not_measured_have_no_row() {
-        assert!(!report(1.0).markdown().contains("another process"));
+    fn missed_bars_are_named_with_their_scenario() {
+        let report = Report::new("6.18".to_owned(), 2, vec![section()]);
+        assert_eq!(report.missed(), ["pipe: dwell: ns in BPF, of offcputime's"]);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["scenarios"][0]["name"], "pipe");
+        assert_eq!(json["scenarios"][0]["bars"][0]["verdict"], "missed");
+        assert_eq!(json["scenarios"][0]["loads"][0]["runs"].as_array().unwrap().len(), 9);
     }
 
     #[test]
-    fn without_offcputime_there_is_no_verdict() {
-        let pipe = Pipe { cpu: 0, operations: 1000 };
-        let runs = vec![run(Tool::None, 0, 0.0, 5.0), run(Tool::DwellHost, 0, 9e9, 9.0)];
-        let report = Report::new(pipe, 1, String::new(), &Tool::ALL, runs);
-        assert!(report.missed().is_empty());
-        assert!(report.markdown().contains("≤ 0.40: not compared"));
+    fn bytes_have_units() {
+        assert_eq!((bytes(7.0), bytes(7e3)), ("7 B".to_owned(), "7 kB".to_owned()));
+        assert_eq!(bytes(7.25e6), "7.2 MB");
     }
 }

@@ -1,223 +1,213 @@
-//! The tools that are compared: how each is started, when it is attached, and how it ends.
+//! The tools that are compared, and how each is told what to look at.
 
 use std::{
-    io::Read,
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::programs::{self, Programs};
+use super::load::Target;
 use crate::process::find;
 
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
-const UNLOAD_LIMIT: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_millis(50);
 /// Longer than any run; a tool that is forgotten ends by itself.
 const WINDOW: &str = "300s";
 
-/// What is attached while the benchmark runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+/// What is attached while a load runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Tool {
     /// Nothing
     None,
-    /// libbpf-tools' offcputime
+    /// Empty programs on `sched_switch` and `sched_waking`: the floor
+    Empty,
+    /// libbpf-tools' offcputime: user and kernel stacks of who waits
     Offcputime,
-    /// dwell, the whole host being its target
-    DwellHost,
+    /// libbpf-tools' wakeuptime: kernel stacks of who wakes
+    Wakeuptime,
+    /// An off-CPU script for bpftrace, with user stacks
+    Bpftrace,
+    /// `perf sched record`: every switch and wakeup into a file, no stacks
+    PerfSched,
+    /// dwell, with user stacks
+    Dwell,
+    /// dwell without stacks
+    DwellNoStacks,
     /// dwell, another process being its target
     DwellOther,
 }
 
-impl Tool {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::None, Self::Offcputime, Self::DwellHost, Self::DwellOther];
+/// Where the tools find what they need.
+pub struct Kit {
+    /// The dwell to measure.
+    pub dwell: PathBuf,
+    /// A folder for what they write.
+    pub folder: PathBuf,
+}
 
-    /// What the table calls it.
+impl Tool {
+    /// All of them, in the order of the tables.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::Empty,
+        Self::Offcputime,
+        Self::Wakeuptime,
+        Self::Bpftrace,
+        Self::PerfSched,
+        Self::Dwell,
+        Self::DwellNoStacks,
+        Self::DwellOther,
+    ];
+
+    /// What the tables call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Empty => "empty programs",
             Self::Offcputime => "offcputime",
-            Self::DwellHost => "dwell, whole host",
+            Self::Wakeuptime => "wakeuptime",
+            Self::Bpftrace => "bpftrace script",
+            Self::PerfSched => "perf sched record",
+            Self::Dwell => "dwell",
+            Self::DwellNoStacks => "dwell --no-stacks",
             Self::DwellOther => "dwell, another process",
-        }
-    }
-
-    /// How much of offcputime's time in BPF it may take.
-    pub fn bar(self) -> Option<f64> {
-        match self {
-            Self::None | Self::Offcputime => None,
-            Self::DwellHost => Some(0.4),
-            Self::DwellOther => Some(0.10),
         }
     }
 
     /// Whether it takes dwell's program.
     pub fn is_dwell(self) -> bool {
-        matches!(self, Self::DwellHost | Self::DwellOther)
+        matches!(self, Self::Dwell | Self::DwellNoStacks | Self::DwellOther)
     }
 
-    /// Starts it and waits until it is attached.
-    pub fn start(self, dwell: &Path) -> Result<Started> {
-        let before = programs::spent()?;
-        let mut started = Started { before, target: None, process: None };
-        let mut command = match self {
-            Self::None => return Ok(started),
-            Self::Offcputime => Command::new(find("offcputime").context("no offcputime")?),
-            Self::DwellHost => {
-                let mut command = Command::new(dwell);
-                command.args(["attach", "-a", "-d", WINDOW]);
-                command
+    /// Whether it is somebody else's, and shows user stacks as dwell does.
+    pub fn is_peer_with_stacks(self) -> bool {
+        matches!(self, Self::Offcputime | Self::Bpftrace)
+    }
+
+    /// Whether the kernel counts its work as that of BPF programs.
+    pub fn runs_in_bpf(self) -> bool {
+        !matches!(self, Self::None | Self::PerfSched)
+    }
+
+    /// The file it writes its recording to, if it does.
+    pub fn recording(self, kit: &Kit) -> Option<PathBuf> {
+        (self == Self::PerfSched).then(|| kit.folder.join("perf-sched.data"))
+    }
+
+    /// How it is started on a target; `None` where there is no process to start. `bystander` is a
+    /// process that does nothing.
+    pub fn command(self, target: &Target, bystander: u32, kit: &Kit) -> Result<Option<Command>> {
+        Ok(match self {
+            Self::None | Self::Empty => None,
+            Self::Offcputime | Self::Wakeuptime => Some(self.libbpf_tool(target)?),
+            Self::Bpftrace => {
+                let mut command = Command::new(program("bpftrace")?);
+                command.args(["-e", &script(target)]);
+                Some(command)
+            }
+            Self::PerfSched => {
+                let mut command = Command::new(program("perf")?);
+                command.args(["sched", "record", "-o"]).args(self.recording(kit));
+                Some(command)
+            }
+            Self::Dwell => Some(dwell(&kit.dwell, target)),
+            Self::DwellNoStacks => {
+                let mut command = dwell(&kit.dwell, target);
+                command.arg("--no-stacks");
+                Some(command)
             }
             Self::DwellOther => {
-                let target = Process::start(Command::new("sleep").arg("600"))?;
-                let mut command = Command::new(dwell);
-                command.args(["attach", "-d", WINDOW, "-p", &target.child.id().to_string()]);
-                started.target = Some(target);
-                command
+                let other = Target::Process { pid: bystander, comm: "sleep", children: false };
+                Some(dwell(&kit.dwell, &other))
             }
+        })
+    }
+
+    /// These tools know no process but the one they are given: a server of several processes is
+    /// watched by watching all user threads of the host.
+    fn libbpf_tool(self, target: &Target) -> Result<Command> {
+        let mut command = Command::new(program(self.name())?);
+        match target {
+            Target::Host => &mut command,
+            Target::Process { pid, children: false, .. } => command.args(["-p", &pid.to_string()]),
+            Target::Process { children: true, .. } => command.arg("-u"),
         };
-        let process = started.process.insert(Process::start(&mut command)?);
-        process.wait_until_attached(self, &started.before)?;
-        Ok(started)
+        Ok(command)
     }
 }
 
-/// A tool that is attached.
-pub struct Started {
-    before: Programs,
-    process: Option<Process>,
-    target: Option<Process>,
+fn program(name: &str) -> Result<PathBuf> {
+    find(name).with_context(|| format!("{name} is not installed"))
 }
 
-impl Started {
-    /// Ends it as Ctrl-C would, and waits until its programs are gone.
-    pub fn stop(mut self) -> Result<()> {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        let status = process.stop()?;
-        let clean = status.success() || status.code() == Some(130) || was_interrupted(status);
-        if !clean {
-            bail!("it ended with {status}: {}", process.said());
-        }
-        let start = Instant::now();
-        while programs::spent()?.any_since(&self.before) {
-            if start.elapsed() > UNLOAD_LIMIT {
-                eprintln!("warning: BPF programs loaded meanwhile are still there");
-                break;
-            }
-            thread::sleep(STEP);
-        }
-        Ok(())
-    }
+fn dwell(dwell: &Path, target: &Target) -> Command {
+    let mut command = Command::new(dwell);
+    command.args(["attach", "--json", "-d", WINDOW]);
+    match target {
+        Target::Host => command.arg("-a"),
+        Target::Process { pid, .. } => command.args(["-p", &pid.to_string()]),
+    };
+    command
 }
 
-/// A process that is stopped when dropped, with what it writes to its standard error.
-struct Process {
-    child: Child,
-    said: Arc<Mutex<String>>,
+/// What people write to see off-CPU time by user stack. It takes user stacks only, as dwell does
+/// where the system call explains the wait: the kernel's would make it dearer.
+fn script(target: &Target) -> String {
+    let followed = match target {
+        Target::Host => "pid != 0".to_owned(),
+        Target::Process { pid, children: false, .. } => format!("pid == {pid}"),
+        Target::Process { comm, children: true, .. } => format!("comm == \"{comm}\""),
+    };
+    format!(
+        "tracepoint:sched:sched_switch {{
+            if ({followed}) {{
+                @since[args->prev_pid] = nsecs;
+                @stack[args->prev_pid] = ustack;
+            }}
+            $since = @since[args->next_pid];
+            if ($since != 0) {{
+                @ns[@stack[args->next_pid], args->next_comm] = sum(nsecs - $since);
+                delete(@since[args->next_pid]);
+                delete(@stack[args->next_pid]);
+            }}
+        }}"
+    )
 }
 
-impl Process {
-    fn start(command: &mut Command) -> Result<Self> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let said = Arc::new(Mutex::new(String::new()));
-        if let Some(stderr) = child.stderr.take() {
-            let said = Arc::clone(&said);
-            thread::spawn(move || collect(stderr, &said));
-        }
-        Ok(Self { child, said })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(tool: Tool, target: &Target) -> String {
+        let kit = Kit { dwell: "dwell".into(), folder: "/f".into() };
+        let command = tool.command(target, 7, &kit).unwrap().unwrap();
+        let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
+        words.collect::<Vec<_>>().join(" ")
     }
 
-    /// dwell says so; for offcputime, the kernel does: its programs run.
-    fn wait_until_attached(&mut self, tool: Tool, before: &Programs) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let attached = match tool.is_dwell() {
-                true => self.said().contains("attached"),
-                false => programs::spent()?.one_runs_since(before),
-            };
-            if attached {
-                return Ok(());
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended before it was attached, with {status}: {}", self.said());
-            }
-            if start.elapsed() > ATTACH_LIMIT {
-                bail!("it is not attached after {ATTACH_LIMIT:?}: {}", self.said());
-            }
-            thread::sleep(STEP);
-        }
+    #[test]
+    fn each_target_is_named_as_dwell_wants_it() {
+        assert_eq!(line(Tool::Dwell, &Target::Host), "attach --json -d 300s -a");
+        let server = Target::Process { pid: 5, comm: "postgres", children: true };
+        assert_eq!(line(Tool::DwellNoStacks, &server), "attach --json -d 300s -p 5 --no-stacks");
+        assert_eq!(line(Tool::DwellOther, &server), "attach --json -d 300s -p 7");
     }
 
-    /// Sends SIGINT and waits for the end.
-    fn stop(&mut self) -> Result<ExitStatus> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("it had already ended, with {status}: {}", self.said());
-        }
-        interrupt(&self.child);
-        wait(&mut self.child, STOP_LIMIT)?
-            .with_context(|| format!("it did not end {STOP_LIMIT:?} after SIGINT"))
+    #[test]
+    fn the_script_follows_a_server_of_several_processes_by_name() {
+        let one = Target::Process { pid: 5, comm: "redis-server", children: false };
+        let several = Target::Process { pid: 5, comm: "postgres", children: true };
+        assert!(script(&one).contains("if (pid == 5)"));
+        assert!(script(&several).contains("if (comm == \"postgres\")"));
+        assert!(script(&Target::Host).contains("if (pid != 0)"));
     }
 
-    /// What it wrote to its standard error so far.
-    fn said(&self) -> String {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            // Nothing can be done about a failure here, and the process ends by itself in time.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+    #[test]
+    fn nothing_is_started_for_none_and_for_the_floor() {
+        let kit = Kit { dwell: "dwell".into(), folder: "/f".into() };
+        for tool in [Tool::None, Tool::Empty] {
+            assert!(tool.command(&Target::Host, 7, &kit).unwrap().is_none());
         }
-    }
-}
-
-/// Keeps what a process writes; ends with it.
-fn collect(mut from: impl Read, into: &Mutex<String>) {
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        let text = String::from_utf8_lossy(&buffer[..length]);
-        into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-    }
-}
-
-fn interrupt(child: &Child) {
-    let Ok(pid) = i32::try_from(child.id()) else { return };
-    // SAFETY: kill touches no memory; the child is not waited for yet, so the id is still its own.
-    unsafe { libc::kill(pid, libc::SIGINT) };
-}
-
-fn was_interrupted(status: ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt;
-    status.signal() == Some(libc::SIGINT)
-}
-
-/// Waits for the end of a process, but not for ever.
-pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > limit {
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(10));
     }
 }
