@@ -45,8 +45,7 @@ pub struct Arguments {
     /// Which scenarios: all by default
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
-    /// How often each tool is measured: 5 times by default, 7 where throughput is, 2 where there
-    /// are several loads
+    /// How often each tool is measured: 5 times by default, twice where there are several loads
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Smaller loads and fewer rounds, for a look in passing

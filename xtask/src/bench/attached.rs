@@ -33,9 +33,9 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub struct Bill {
     /// Nanoseconds on a CPU, from its start to its end: the report is in it.
     pub total_cpu_ns: u64,
-    /// Most memory resident while it was attached, in bytes.
+    /// Memory resident at the end of the load, in bytes.
     pub attached_rss: u64,
-    /// Most memory resident, the report included.
+    /// Most memory resident, from its start to its end: attaching and the report are in it.
     pub peak_rss: u64,
     /// BPF maps in the kernel, while it was attached.
     pub map_bytes: u64,
@@ -166,10 +166,9 @@ impl Process {
         if let Some(status) = self.child.child().try_wait()? {
             bail!("it had already ended, with {status}: {}", self.said());
         }
-        let rss = usage::peak_rss(pid).unwrap_or(0);
         let mut bill = Bill {
-            attached_rss: rss,
-            peak_rss: rss,
+            attached_rss: usage::rss(pid).unwrap_or(0),
+            peak_rss: usage::peak_rss(pid).unwrap_or(0),
             map_bytes: usage::map_bytes(pid),
             ..Bill::default()
         };

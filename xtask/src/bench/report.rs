@@ -50,7 +50,7 @@ impl Report {
         let Self { kernel, cpus, .. } = self;
         let mut text = format!(
             "Linux {kernel}, {cpus} CPUs. Medians over the rounds, with the least and the most; \
-             ratios are formed within a round. RSS (attached → with the report) and maps in MiB.\n"
+             ratios are formed within a round. RSS (attached → peak, the report included) and maps in MiB.\n"
         );
         for section in &self.scenarios {
             text += "\n";

@@ -49,9 +49,9 @@ pub struct Figures {
     pub cpu_share: Spread,
     /// Nanoseconds on a CPU from its start to its end.
     pub total_cpu_ns: Spread,
-    /// Most memory resident while it is attached, in bytes.
+    /// Memory resident while it is attached, in bytes.
     pub attached_rss: Spread,
-    /// Most memory resident, the report included, in bytes.
+    /// Most memory resident, attaching and the report included, in bytes.
     pub peak_rss: Spread,
     /// BPF maps in the kernel, in bytes.
     pub map_bytes: Spread,

@@ -19,6 +19,12 @@ pub fn peak_rss(pid: u32) -> Option<u64> {
     Some(field(&status, "VmHWM:")? * 1024)
 }
 
+/// The memory that a process has resident now, in bytes; `None` once it has ended.
+pub fn rss(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(field(&status, "VmRSS:")? * 1024)
+}
+
 /// Bytes that a process has written, to files, pipes and terminals.
 pub fn written(pid: u32) -> Option<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/io")).ok()?, "wchar:")
