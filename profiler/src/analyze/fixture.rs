@@ -1,5 +1,7 @@
 //! Profiles made by hand, for the tests of analysis and views.
 
+use std::sync::Arc;
+
 use crate::model::{
     Cause, Direction, Frame, Host, Latency, Nanos, Pid, Profile, Role, StackReach, State,
     StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
@@ -8,7 +10,7 @@ use crate::model::{
 const SECOND: u64 = 1_000_000_000;
 
 /// A stack of these names, innermost first.
-pub fn stack(names: &[&str]) -> Vec<Frame> {
+pub fn stack(names: &[&str]) -> Arc<[Frame]> {
     let frame = |(index, name): (usize, &&str)| Frame {
         name: (*name).to_owned(),
         address: 0x1000 + index as u64,
@@ -49,7 +51,7 @@ pub fn wait(kind: State, object: WaitObject, total: u64, count: u64) -> Wait {
         threads: 8,
         wakers: Vec::new(),
         other_wakers: 0,
-        stack: Vec::new(),
+        stack: Arc::default(),
         reach: StackReach::Entry,
         in_kernel_thread: false,
     }
@@ -135,7 +137,7 @@ fn lock() -> Wait {
             .chain([waker("", 0, Cause::Irq, 80)])
             .collect(),
         other_wakers: 34,
-        stack: [stack(&names), stack(&outer)].concat(),
+        stack: [stack(&names), stack(&outer)].concat().into(),
         clipped: 3,
         ..wait(State::Futex, futex("wait", false), 28_800_000_000, 1434)
     }

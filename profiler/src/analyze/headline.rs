@@ -115,6 +115,8 @@ fn leading(profile: &Profile, shares: &[Share]) -> Option<TopWait> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::fixture;
     use super::*;
     use crate::model::Wait;
@@ -137,7 +139,7 @@ mod tests {
         let lock = profile.waits[0].clone();
         profile.waits[0].total = Nanos(20_000_000_000);
         let rest = Nanos(8_800_000_000);
-        profile.waits.push(Wait { total: rest, stack: Vec::new(), ..lock });
+        profile.waits.push(Wait { total: rest, stack: Arc::default(), ..lock });
         let shares = headline(&profile).shares;
         let of = |activity| shares.iter().find(|share| share.activity == activity);
         assert_eq!(of(Activity::Lock).map(|share| share.time), Some(Nanos(20_000_000_000)));

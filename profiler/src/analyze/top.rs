@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::budget::{Budget, by_process};
 use super::{Idle, idle, is_lock};
@@ -57,7 +58,7 @@ pub struct TopWait {
     /// Waits ended by others.
     pub other_wakers: u64,
     /// Innermost first.
-    pub stack: Vec<Frame>,
+    pub stack: Arc<[Frame]>,
     /// The walk of the stack ended early.
     pub is_truncated: bool,
     /// The waiters are kernel threads.

@@ -1,4 +1,4 @@
-//! Results go to stdout, whole or not at all.
+//! Results go to stdout.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -12,19 +12,29 @@ use super::arguments::ReportArguments;
 /// Width where there is no terminal to ask, and the least that is made use of.
 const WIDTH: usize = 80;
 
+/// Bytes of a document that go out at a time.
+const BUFFER: usize = 64 << 10;
+
 /// Prints a profile.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<()> {
-    let text = if json {
-        let mut text = serde_json::to_string(&view::document(profile))?;
-        text.push('\n');
-        text
-    } else {
-        view::render(profile, &text_options(report))
-    };
-    write(&text)
+    if json {
+        return write_document(profile);
+    }
+    write(&view::render(profile, &text_options(report)))
+}
+
+/// Writes the document as it is made, not from memory: it has megabytes where there are thousands
+/// of threads. Making it cannot fail, so only a reader that goes away, or a full disk, cuts it.
+fn write_document(profile: &Profile) -> Result<()> {
+    let mut stdout = io::BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    serde_json::to_writer(&mut stdout, &view::document(profile))
+        .map_err(io::Error::from)
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush())
+        .map_err(not_written)
 }
 
 fn text_options(report: ReportArguments) -> TextOptions {
@@ -44,12 +54,14 @@ fn text_options(report: ReportArguments) -> TextOptions {
 /// When it cannot be written; see [`is_closed_pipe`].
 pub fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return anyhow::Error::new(error);
-        }
-        anyhow::Error::new(error).context("cannot write the report to stdout")
-    })
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(not_written)
+}
+
+fn not_written(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return anyhow::Error::new(error);
+    }
+    anyhow::Error::new(error).context("cannot write the report to stdout")
 }
 
 /// Whether the reader of our output has gone away: it has seen enough.

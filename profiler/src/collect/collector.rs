@@ -1,6 +1,7 @@
 //! Pairs, adds up, and closes the books.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use profiler_common::control::Loss;
 use profiler_common::object::Object;
@@ -52,10 +53,16 @@ pub struct Collector {
     leaders: HashMap<u32, String>,
     rows: HashMap<RowKey, Row>,
     window_start: u64,
+    alive: Vec<Books>,
+    /// Stacks of the waits that threads were in when dwell came, by thread number.
+    seed_stacks: HashMap<u32, u64>,
     undecoded: u64,
     new_stacks: Vec<(u64, u32)>,
     aliases: HashMap<u64, u64>,
 }
+
+/// The stacks of a process, by their ids, once they are named.
+type NamedStacks = HashMap<(u32, u64), Arc<[Frame]>>;
 
 /// Whose waits carry a thread number.
 #[derive(Clone)]
@@ -88,16 +95,10 @@ pub struct Outcome<'a> {
     pub host: Host,
     /// What was asked for.
     pub target: Target,
-    /// Books of the threads that are alive.
-    pub threads: Vec<ThreadRecord>,
-    /// Sums of the waits.
-    pub waits: Vec<(WaitKey, Box<WaitStats>)>,
     /// Stacks.
     pub stacks: HashMap<u64, Walked>,
     /// The process that showed a stack first, where user space knows it.
     pub stack_origins: HashMap<u64, u32>,
-    /// Stacks of the waits that threads were in when dwell came, by thread number.
-    pub seed_stacks: HashMap<u32, u64>,
     /// Sockets and files.
     pub objects: HashMap<u64, Object>,
     /// Threads alive that the probes had no place for: process, thread, name, creation time.
@@ -109,9 +110,6 @@ pub struct Outcome<'a> {
     /// How to name things.
     pub names: &'a mut dyn Names,
 }
-
-/// Waits of ended threads that have been taken over and can be deleted from the kernel's table.
-pub type TakenOver = Vec<WaitKey>;
 
 impl Collector {
     /// For a window that begins at this instant (CLOCK_MONOTONIC).
@@ -180,19 +178,20 @@ impl Collector {
         self.gone.len()
     }
 
-    /// Takes over the waits of ended threads; they are final.
-    pub fn take_over(&mut self, waits: &[(WaitKey, Box<WaitStats>)]) -> TakenOver {
-        let mut taken = TakenOver::new();
-        for (key, stats) in waits {
-            if self.gone.contains(&key.serial) {
-                self.add_wait(key, stats, 0);
-                taken.push(*key);
-            }
+    /// Takes over the wait of a thread that has ended: it is final. False for any other.
+    pub fn take_over(&mut self, key: &WaitKey, stats: &WaitStats) -> bool {
+        let is_final = self.gone.contains(&key.serial);
+        if is_final {
+            self.add_wait(key, stats, 0);
         }
+        is_final
+    }
+
+    /// All waits of the threads that have ended so far were taken over.
+    pub fn all_taken_over(&mut self) {
         for serial in self.gone.drain() {
             self.owners.remove(&serial);
         }
-        taken
     }
 
     fn own(&mut self, thread: &ThreadRecord) {
@@ -250,25 +249,32 @@ impl Collector {
         Some(row)
     }
 
-    /// Closes the books.
-    pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
-        let end_ns = outcome.window.end.0;
-        let seed_ids = std::mem::take(&mut outcome.seed_stacks);
-        let mut alive = Vec::new();
-        for thread in &outcome.threads {
+    /// Closes the books of the threads at the end of the window. `seed_stacks` are those of the
+    /// waits that threads were in when dwell came, by thread number.
+    pub fn close(&mut self, end: Nanos, threads: &[ThreadRecord], seed_stacks: HashMap<u32, u64>) {
+        self.seed_stacks = seed_stacks;
+        for thread in threads {
             if thread.flags & FLAG_ENDED != 0 {
                 self.on_exit(thread.since_ns, thread);
                 continue;
             }
             self.own(thread);
-            let mut books = self.books(thread, end_ns);
-            self.close_open_interval(thread, end_ns, &seed_ids, &mut books);
-            alive.push(books);
+            let mut books = self.books(thread, end.0);
+            self.close_open_interval(thread, end.0, &mut books);
+            self.alive.push(books);
         }
-        for (key, stats) in &outcome.waits {
-            let seed = if stats.clipped > 0 { seed_ids.get(&key.serial) } else { None };
-            self.add_wait(key, stats, seed.copied().unwrap_or(0));
-        }
+    }
+
+    /// Adds the sums of a wait, once the books of its thread are closed. They are added up one by
+    /// one: a host has so many that they should not all be in memory.
+    pub fn add_sums(&mut self, key: &WaitKey, stats: &WaitStats) {
+        let seed = if stats.clipped > 0 { self.seed_stacks.get(&key.serial) } else { None };
+        self.add_wait(key, stats, seed.copied().unwrap_or(0));
+    }
+
+    /// Names everything, and makes the profile.
+    pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
+        let mut alive = std::mem::take(&mut self.alive);
         for (pid, tid, comm, start_ns) in std::mem::take(&mut outcome.untracked) {
             let wall = outcome.window.end.since(Nanos(start_ns.max(self.window_start)));
             alive.push(untracked(pid, tid, comm, wall));
@@ -281,13 +287,7 @@ impl Collector {
     }
 
     /// The time since the last event of a thread belongs to the state it is in.
-    fn close_open_interval(
-        &mut self,
-        thread: &ThreadRecord,
-        end_ns: u64,
-        seed_ids: &HashMap<u32, u64>,
-        books: &mut Books,
-    ) {
+    fn close_open_interval(&mut self, thread: &ThreadRecord, end_ns: u64, books: &mut Books) {
         let since = thread.since_ns.max(self.window_start);
         // The probes move borders by up to 20 µs to where the scheduler has them, here past the
         // end of the window, and what they moved they added to the wait for a CPU.
@@ -300,28 +300,21 @@ impl Collector {
             let kind = State::from_raw(open.key.kind).unwrap_or(State::Unattributed);
             books.times.add(State::Running, end.since(entered));
             books.times.add(kind, entered.since(Nanos(since)));
-            self.cut_off(thread, kind, open, entered.since(Nanos(since)), seed_ids);
+            self.cut_off(thread, kind, open, entered.since(Nanos(since)));
             return;
         }
         let length = end.since(Nanos(since));
         books.times.add(state, length);
-        self.cut_off(thread, state, open, length, seed_ids);
+        self.cut_off(thread, state, open, length);
     }
 
     /// Adds a wait that is open at the end to its row.
-    fn cut_off(
-        &mut self,
-        thread: &ThreadRecord,
-        state: State,
-        open: OpenWait,
-        length: Nanos,
-        seed_ids: &HashMap<u32, u64>,
-    ) {
+    fn cut_off(&mut self, thread: &ThreadRecord, state: State, open: OpenWait, length: Nanos) {
         if !state.is_wait() || length == Nanos(0) {
             return;
         }
         let is_seed = thread.state == S::Unsettled as u8;
-        let stack = if is_seed { seed_ids.get(&thread.serial).copied() } else { None };
+        let stack = if is_seed { self.seed_stacks.get(&thread.serial).copied() } else { None };
         let key = WaitKey { serial: thread.serial, ..open.key };
         if let Some(row) = self.row(&key, stack.unwrap_or(0)) {
             row.add_cut_off(thread.serial, CutOff { length, peer_port: open.peer_port });
@@ -353,15 +346,24 @@ impl Collector {
 
     fn waits(&mut self, outcome: &mut Outcome<'_>) -> Vec<Wait> {
         let rows = std::mem::take(&mut self.rows);
-        let mut waits: Vec<Wait> =
-            rows.into_iter().filter_map(|(key, row)| self.wait(&key, row, outcome)).collect();
+        let mut named = NamedStacks::new();
+        let mut waits: Vec<Wait> = rows
+            .into_iter()
+            .filter_map(|(key, row)| self.wait(&key, row, outcome, &mut named))
+            .collect();
         waits.sort_by(|a, b| {
             (b.total, a.pid, a.kind, &a.object).cmp(&(a.total, b.pid, b.kind, &b.object))
         });
         waits
     }
 
-    fn wait(&self, key: &RowKey, row: Row, outcome: &mut Outcome<'_>) -> Option<Wait> {
+    fn wait(
+        &self,
+        key: &RowKey,
+        row: Row,
+        outcome: &mut Outcome<'_>,
+        named: &mut NamedStacks,
+    ) -> Option<Wait> {
         let kind = State::from_raw(key.kind).filter(|kind| kind.is_wait())?;
         let names = &mut *outcome.names;
         let object = describe::object(key, &row, outcome.objects.get(&key.object), names);
@@ -377,14 +379,17 @@ impl Collector {
             })
             .collect();
         let walked = outcome.stacks.get(&key.stack);
-        let stack = match walked.map(|walked| &walked.addresses) {
-            Some(frames) if is_kernel_stack(frames) => names.kernel_stack(frames),
-            Some(frames) => {
-                let origin = outcome.stack_origins.get(&key.stack).copied();
-                names.user_stack(key.pid, origin.unwrap_or(key.pid), frames)
+        let stack = named.entry((key.pid, key.stack)).or_insert_with(|| {
+            let Some(frames) = walked.map(|walked| &walked.addresses) else {
+                return Arc::default();
+            };
+            if is_kernel_stack(frames) {
+                return names.kernel_stack(frames).into();
             }
-            None => Vec::new(),
-        };
+            let origin = outcome.stack_origins.get(&key.stack).copied();
+            names.user_stack(key.pid, origin.unwrap_or(key.pid), frames).into()
+        });
+        let stack = Arc::clone(stack);
         let first_group = row.groups.first().cloned().unwrap_or_default();
         let comm = self.process_name(key.pid, &first_group, names);
         Some(Wait {

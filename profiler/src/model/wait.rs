@@ -1,6 +1,7 @@
 //! A wait, added up over the threads of a process.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -227,8 +228,8 @@ pub struct Wait {
     pub wakers: Vec<WakerCount>,
     /// Waits ended by wakers that are not in `wakers`.
     pub other_wakers: u64,
-    /// Innermost first.
-    pub stack: Vec<Frame>,
+    /// Innermost first. Rows share it: thousands of threads wait in few places.
+    pub stack: Arc<[Frame]>,
     /// How far the walk of it got.
     pub reach: StackReach,
     /// The waiters are kernel threads.

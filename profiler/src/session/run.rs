@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use profiler_common::control::Policy;
-use profiler_common::wait::{WaitKey, WaitStats};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::cost::own_cpu_time;
+use super::cost::{give_back_memory, own_cpu_time};
 use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
@@ -128,6 +127,7 @@ impl Session {
             session.seed_stacks =
                 seeds::walk_all(&session.tables, &mut session.symbolizer, &mut session.walks)?;
         }
+        give_back_memory();
         session.open()?;
         session.report_attached(progress)?;
         Ok(session)
@@ -256,17 +256,18 @@ impl Session {
     }
 
     fn take_over(&mut self) -> Result<()> {
-        let waits = self.waits()?;
-        for key in self.collector.take_over(&waits) {
+        let collector = &mut self.collector;
+        let mut taken = Vec::new();
+        self.tables.for_each_wait(|key, stats| {
+            if collector.take_over(&key, stats) {
+                taken.push(key);
+            }
+        })?;
+        collector.all_taken_over();
+        for key in taken {
             self.tables.forget_wait(&key);
         }
         Ok(())
-    }
-
-    fn waits(&self) -> Result<Vec<(WaitKey, Box<WaitStats>)>> {
-        let mut waits = Vec::new();
-        self.tables.for_each_wait(|key, stats| waits.push((key, Box::new(*stats))))?;
-        Ok(waits)
     }
 
     /// Processes moved into the cgroup: the probe has taken one thread each, the others come here.
@@ -304,7 +305,9 @@ impl Session {
                 threads.push(*thread);
             }
         })?;
-        let waits = self.waits()?;
+        self.collector.close(end, &threads, std::mem::take(&mut self.seed_stacks));
+        let collector = &mut self.collector;
+        self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
         let trust = self.costs();
@@ -316,16 +319,15 @@ impl Session {
         self.tables.for_each_object(|id, object| {
             objects.insert(id, *object);
         })?;
+        // Naming takes time and memory, which nothing of this is needed for.
+        drop((threads, self.tables, self.probes));
         let mut names = HostNames::new(self.symbolizer, sched_text());
         let mut profile = self.collector.finish(Outcome {
             window: Window { start: self.start, end },
             host: host(),
             target: self.target,
-            threads,
-            waits,
             stacks,
             stack_origins: origins,
-            seed_stacks: self.seed_stacks,
             objects,
             untracked,
             loss,

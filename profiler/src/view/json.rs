@@ -20,8 +20,24 @@ pub struct Document<'a> {
     host: &'a Host,
     target: &'a Target,
     trust: &'a Trust,
-    threads: Vec<Thread<'a>>,
-    waits: Vec<WaitRow<'a>>,
+    threads: Rows<'a, ThreadBooks>,
+    waits: Rows<'a, Wait>,
+}
+
+/// Rows are made one by one while they are written: there may be tens of thousands.
+#[derive(Debug)]
+struct Rows<'a, T>(&'a [T]);
+
+impl Serialize for Rows<'_, ThreadBooks> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(thread))
+    }
+}
+
+impl Serialize for Rows<'_, Wait> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(wait))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -101,8 +117,8 @@ pub fn document(profile: &Profile) -> Document<'_> {
         host: &profile.host,
         target: &profile.target,
         trust: &profile.trust,
-        threads: profile.threads.iter().map(thread).collect(),
-        waits: profile.waits.iter().map(wait).collect(),
+        threads: Rows(&profile.threads),
+        waits: Rows(&profile.waits),
     }
 }
 
