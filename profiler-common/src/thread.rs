@@ -20,6 +20,10 @@ pub const FLAG_SEED_RUNNING: u8 = 16;
 
 /// The thread has ended, and the ring buffer had no place for its books.
 pub const FLAG_ENDED: u8 = 32;
+/// The last wait has ended and is not in its sums yet: [`ThreadRecord::unposted_ns`].
+pub const FLAG_UNPOSTED: u8 = 64;
+/// That wait began before the window.
+pub const FLAG_UNPOSTED_CLIPPED: u8 = 128;
 
 /// Who ended a wait.
 #[repr(C)]
@@ -96,6 +100,9 @@ pub struct ThreadRecord {
     pub seed_position: Position,
     /// Who woke it last.
     pub waker: Waker,
+    /// Length of the last wait, with [`FLAG_UNPOSTED`]; what else there is to know is in `open` and
+    /// `waker`.
+    pub unposted_ns: u64,
     /// Used by the probes to turn a pointer into a number.
     pub passage: u64,
     /// How long it last waited for a CPU, inside the window, in nanoseconds.
@@ -152,7 +159,7 @@ pub struct ThreadEntry {
     pub memo: StackMemo,
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 408);
+const _: () = assert!(size_of::<ThreadRecord>() == 416);
 const _: () =
     assert!(size_of::<ThreadEntry>() == size_of::<ThreadRecord>() + size_of::<StackMemo>());
 const _: () = assert!(size_of::<Waker>() == 32);

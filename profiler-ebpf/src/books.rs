@@ -4,7 +4,8 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
 use profiler_common::state::{State, is_wait};
 use profiler_common::thread::{
-    CAUSE_THREAD, FLAG_SEED_WAIT, RECHECK_NONE, RECHECK_WRONG, ThreadRecord, Waker,
+    CAUSE_THREAD, FLAG_SEED_WAIT, FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, RECHECK_NONE,
+    RECHECK_WRONG, ThreadRecord, Waker,
 };
 use profiler_common::wait::{NO_SYSCALL, WAKERS, WaitStats};
 
@@ -81,17 +82,25 @@ pub fn close_run(record: &mut ThreadRecord, run: Run, now: u64, window_start: u6
 #[inline(always)]
 pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
     let (ns, clipped) = inside(record, now, window_start);
-    let kind = record.open.key.kind;
     record.since_ns = later(record.since_ns, now);
-    if !is_wait(kind) || now <= window_start {
+    if !is_wait(record.open.key.kind) || now <= window_start {
         return;
     }
-    let Some(stats) = entry(record) else {
-        maps::count(|loss| loss.waits += 1);
-        record.totals_ns[State::Unattributed as usize] += ns;
-        return;
-    };
-    record.totals_ns[slot(kind as u32, State::COUNT)] += ns;
+    record.unposted_ns = ns;
+    record.flags |= if clipped { FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED } else { FLAG_UNPOSTED };
+    post(record);
+}
+
+/// Adds a closed wait to its sums; leaves it where there is no entry for them yet and none to be
+/// had. A table that allocates as it fills has a stock of some ten entries on each CPU, and is given
+/// new ones when interrupts are enabled again: one timer interrupt can wake more new threads than that.
+#[inline(never)]
+fn post(record: &mut ThreadRecord) {
+    let ns = record.unposted_ns;
+    let clipped = record.flags & FLAG_UNPOSTED_CLIPPED != 0;
+    let Some(stats) = entry(record) else { return };
+    record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
+    record.totals_ns[slot(record.open.key.kind as u32, State::COUNT)] += ns;
     stats.count += 1;
     stats.total_ns += ns;
     stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
@@ -106,6 +115,20 @@ pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
             loss.recheck_ns += ns;
             loss.recheck_wrong_ns += if wrong { ns } else { 0 };
         });
+    }
+}
+
+/// Before the thread waits again, or ends: the last chance of a wait that found no entry.
+#[inline(always)]
+pub fn post_late(record: &mut ThreadRecord) {
+    if record.flags & FLAG_UNPOSTED == 0 {
+        return;
+    }
+    post(record);
+    if record.flags & FLAG_UNPOSTED != 0 {
+        record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
+        record.totals_ns[State::Unattributed as usize] += record.unposted_ns;
+        maps::count(|loss| loss.waits += 1);
     }
 }
 

@@ -8,13 +8,13 @@ use profiler_common::object::Object;
 use profiler_common::state::State as S;
 use profiler_common::thread::{
     Comm, FLAG_ENDED, FLAG_KERNEL_THREAD, FLAG_SEED_RUNNABLE, FLAG_SEED_RUNNING, FLAG_SEED_WAIT,
-    OpenWait, ThreadRecord,
+    FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, OpenWait, ThreadRecord,
 };
 use profiler_common::wait::{NO_SYSCALL, WaitKey, WaitStats};
 
 use super::decode::Event;
 use super::describe;
-use super::waits::{CutOff, Row, RowKey};
+use super::waits::{CutOff, Ended, Row, RowKey};
 use crate::model::{
     Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
     Trust, Wait, WakerCount, Walked, Window, group_name,
@@ -260,8 +260,26 @@ impl Collector {
             }
             self.own(thread);
             let mut books = self.books(thread, end.0);
+            self.post(thread, &mut books);
             self.close_open_interval(thread, end.0, &mut books);
             self.alive.push(books);
+        }
+    }
+
+    /// Adds a wait that has ended and that the probes have not yet added to its sums.
+    fn post(&mut self, thread: &ThreadRecord, books: &mut Books) {
+        if thread.flags & FLAG_UNPOSTED == 0 {
+            return;
+        }
+        let length = Nanos(thread.unposted_ns);
+        books
+            .times
+            .add(State::from_raw(thread.open.key.kind).unwrap_or(State::Unattributed), length);
+        let clipped = thread.flags & FLAG_UNPOSTED_CLIPPED != 0;
+        let seed = if clipped { self.seed_stacks.get(&thread.serial).copied() } else { None };
+        let peer_port = thread.open.peer_port;
+        if let Some(row) = self.row(&thread.open.key, seed.unwrap_or(0)) {
+            row.add_one(thread.serial, Ended { length, clipped, peer_port, waker: thread.waker });
         }
     }
 

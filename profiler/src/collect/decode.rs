@@ -141,6 +141,7 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             count: bytes.get_u32_ne(),
             comm: comm(bytes),
         },
+        unposted_ns: bytes.get_u64_ne(),
         passage: bytes.get_u64_ne(),
         last_ready_ns: bytes.get_u64_ne(),
         unseen_wakeup_ns: bytes.get_u64_ne(),

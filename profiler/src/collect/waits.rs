@@ -26,6 +26,15 @@ pub struct CutOff {
     pub peer_port: u16,
 }
 
+/// A single wait that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub length: Nanos,
+    pub clipped: bool,
+    pub peer_port: u16,
+    pub waker: Waker,
+}
+
 /// Sums of one row.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
@@ -66,6 +75,14 @@ impl Row {
         self.latency.add(wait.length);
         self.threads.insert(serial);
         self.note_port(wait.peer_port);
+    }
+
+    /// Adds a wait that has ended.
+    pub fn add_one(&mut self, serial: u32, wait: Ended) {
+        self.add_cut_off(serial, CutOff { length: wait.length, peer_port: wait.peer_port });
+        self.clipped -= u64::from(!wait.clipped);
+        let tid = if wait.waker.cause == CAUSE_THREAD { wait.waker.tid } else { 0 };
+        self.wakers.entry((tid, wait.waker.cause)).or_insert((wait.waker, 0)).1 += 1;
     }
 
     fn note_port(&mut self, port: u16) {
