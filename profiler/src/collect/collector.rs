@@ -43,6 +43,12 @@ pub trait Names {
 /// that creates 2,000 threads a second would otherwise fill any memory.
 const ENDED_THREADS_KEPT: usize = 20_000;
 
+/// Such rows kept apart, and rows of waits of ended threads. A program that creates processes
+/// without end, each with a number of its own, would fill any memory again: beyond, threads are
+/// those of process 0, and waits lose what they were for.
+const FOLDED_KEPT: usize = 4_096;
+const ENDED_ROWS_KEPT: usize = 32_768;
+
 /// Follows the events of a window, and makes a profile of them at its end.
 #[derive(Default)]
 pub struct Collector {
@@ -57,6 +63,7 @@ pub struct Collector {
     /// Stacks of the waits that threads were in when dwell came, by thread number.
     seed_stacks: HashMap<u32, u64>,
     undecoded: u64,
+    folded_waits: u64,
     new_stacks: Vec<(u64, u32)>,
     aliases: HashMap<u64, u64>,
 }
@@ -146,9 +153,9 @@ impl Collector {
         }
         let mut books = self.books(thread, end_ns);
         books.ended = true;
-        self.own(thread);
+        let pid = self.keep_ended(books);
+        self.own(thread, pid);
         self.gone.insert(thread.serial);
-        self.keep_ended(books);
     }
 
     fn on_untracked(&mut self, pid: u32, tid: u32, comm: String, start_ns: u64, end_ns: u64) {
@@ -158,19 +165,26 @@ impl Collector {
         self.keep_ended(books);
     }
 
-    fn keep_ended(&mut self, books: Books) {
+    /// Keeps the books of a thread that has ended. Gives the process that it counts for.
+    fn keep_ended(&mut self, books: Books) -> u32 {
+        let pid = books.pid;
         if self.ended.len() < ENDED_THREADS_KEPT {
             self.ended.push(books);
-            return;
+            return pid;
         }
-        let key = (books.pid, group_name(&books.comm));
+        let has_room = self.folded.len() < FOLDED_KEPT;
+        let mut key = (pid, group_name(&books.comm));
+        if !has_room && !self.folded.contains_key(&key) {
+            key = (0, String::new());
+        }
         match self.folded.get_mut(&key) {
             Some(row) => row.merge(&books),
             None => {
-                let comm = key.1.clone();
-                self.folded.insert(key, Books { tid: 0, comm, ..books });
+                let (pid, comm) = key.clone();
+                self.folded.insert(key.clone(), Books { pid, tid: 0, comm, ..books });
             }
         }
+        key.0
     }
 
     /// Number of ended threads whose waits may still be in the kernel's table.
@@ -178,29 +192,33 @@ impl Collector {
         self.gone.len()
     }
 
-    /// Takes over the wait of a thread that has ended: it is final. False for any other.
-    pub fn take_over(&mut self, key: &WaitKey, stats: &WaitStats) -> bool {
-        let is_final = self.gone.contains(&key.serial);
-        if is_final {
-            self.add_wait(key, stats, 0);
-        }
-        is_final
+    /// Whether a wait is of a thread that has ended: then it is final.
+    pub fn is_gone(&self, key: &WaitKey) -> bool {
+        self.gone.contains(&key.serial)
     }
 
-    /// All waits of the threads that have ended so far were taken over.
-    pub fn all_taken_over(&mut self) {
+    /// Takes over the waits of ended threads.
+    pub fn take_over(&mut self, mut waits: Vec<(WaitKey, Box<WaitStats>)>) {
+        // All waits of a thread in a row: see `Row::add_ended`.
+        waits.sort_unstable_by_key(|(key, _)| key.serial);
+        for (key, stats) in &waits {
+            if let Some(row) = self.ended_row(key) {
+                row.add_ended(key, stats);
+            }
+        }
         for serial in self.gone.drain() {
             self.owners.remove(&serial);
         }
     }
 
-    fn own(&mut self, thread: &ThreadRecord) {
+    /// Notes whose waits carry the number of a thread, which counts for process `pid`.
+    fn own(&mut self, thread: &ThreadRecord, pid: u32) {
         let comm = text(&thread.comm);
-        if thread.pid == thread.tid {
-            self.leaders.insert(thread.pid, comm.clone());
+        if pid == thread.tid && pid != 0 {
+            self.leaders.insert(pid, comm.clone());
         }
         let owner = Owner {
-            pid: thread.pid,
+            pid,
             group: group_name(&comm),
             in_kernel: thread.flags & FLAG_KERNEL_THREAD != 0,
         };
@@ -231,6 +249,25 @@ impl Collector {
     }
 
     fn row(&mut self, key: &WaitKey, stack: u64) -> Option<&mut Row> {
+        let (key, group) = self.row_key(key, stack)?;
+        let row = self.rows.entry(key).or_default();
+        row.note_group(group);
+        Some(row)
+    }
+
+    /// The same for a thread that has ended, within bounds.
+    fn ended_row(&mut self, key: &WaitKey) -> Option<&mut Row> {
+        let (mut key, group) = self.row_key(key, 0)?;
+        if self.rows.len() >= ENDED_ROWS_KEPT && !self.rows.contains_key(&key) {
+            key = RowKey { object: 0, stack: 0, detail: 0, ..key };
+            self.folded_waits += 1;
+        }
+        let row = self.rows.entry(key).or_default();
+        row.note_group(group);
+        Some(row)
+    }
+
+    fn row_key(&self, key: &WaitKey, stack: u64) -> Option<(RowKey, String)> {
         let owner = self.owners.get(&key.serial)?.clone();
         let row = RowKey {
             pid: owner.pid,
@@ -244,9 +281,7 @@ impl Collector {
             }),
             in_kernel: owner.in_kernel,
         };
-        let row = self.rows.entry(row).or_default();
-        row.groups.insert(owner.group);
-        Some(row)
+        Some((row, owner.group))
     }
 
     /// Closes the books of the threads at the end of the window. `seed_stacks` are those of the
@@ -258,7 +293,7 @@ impl Collector {
                 self.on_exit(thread.since_ns, thread);
                 continue;
             }
-            self.own(thread);
+            self.own(thread, thread.pid);
             let mut books = self.books(thread, end.0);
             self.post(thread, &mut books);
             self.close_open_interval(thread, end.0, &mut books);
@@ -408,6 +443,7 @@ impl Collector {
             names.user_stack(key.pid, origin.unwrap_or(key.pid), frames).into()
         });
         let stack = Arc::clone(stack);
+        let threads = row.thread_count();
         let first_group = row.groups.first().cloned().unwrap_or_default();
         let comm = self.process_name(key.pid, &first_group, names);
         Some(Wait {
@@ -421,7 +457,7 @@ impl Collector {
             clipped: row.clipped,
             total: row.total,
             latency: row.latency,
-            threads: row.threads.len() as u64,
+            threads,
             wakers,
             other_wakers: row.other_wakers,
             stack,
@@ -442,12 +478,16 @@ impl Collector {
         let unattributed = threads.iter().map(|thread| thread.times.of(State::Unattributed)).sum();
         Trust {
             lost_events: loss.events + self.undecoded,
-            lost_stacks: loss.stacks,
-            lost_keys: loss.threads + loss.processes + loss.waits + loss.objects,
+            lost_stacks: loss.stacks + self.folded_waits,
+            lost_keys: loss.threads
+                + loss.processes
+                + loss.waits
+                + loss.objects
+                + self.folded_waits,
             lost_waits: loss.waits,
             lost_threads: loss.threads,
             lost_processes: loss.processes,
-            lost_objects: loss.objects,
+            lost_objects: loss.objects + self.folded_waits,
             failed_stacks: loss.stack_failures,
             stacks_complete_ns: user_wait_time(waits, StackReach::Entry),
             stacks_truncated_ns: user_wait_time(waits, StackReach::Truncated),

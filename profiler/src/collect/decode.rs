@@ -183,6 +183,9 @@ fn comm(bytes: &mut &[u8]) -> Comm {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use profiler_common::event::Header;

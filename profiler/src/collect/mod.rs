@@ -5,6 +5,9 @@ mod decode;
 mod describe;
 mod waits;
 
+#[cfg(test)]
+mod endless;
+
 pub use collector::{Collector, Names, Outcome};
 use decode::decode;
 pub use decode::decode_partial;

@@ -34,6 +34,9 @@ pub struct Ended {
     pub peer_port: u16,
     pub waker: Waker,
 }
+/// Names of threads, and wakers, kept of one row: a target can choose a new name for every thread.
+const GROUPS_KEPT: usize = 256;
+const WAKERS_KEPT: usize = 256;
 
 /// Sums of one row.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +45,11 @@ pub struct Row {
     pub clipped: u64,
     pub total: Nanos,
     pub latency: Latency,
-    pub threads: BTreeSet<u32>,
+    /// Threads that are alive, by number.
+    threads: BTreeSet<u32>,
+    /// Threads that have ended: a program that creates threads without end has no end of numbers.
+    ended_threads: u64,
+    last_ended: u32,
     pub groups: BTreeSet<String>,
     pub wakers: HashMap<(u32, u32), (Waker, u64)>,
     pub other_wakers: u64,
@@ -51,17 +58,41 @@ pub struct Row {
 }
 
 impl Row {
-    /// Adds what the probes have added up for one thread.
+    /// Adds what the probes have added up for a thread that is alive.
     pub fn add(&mut self, key: &WaitKey, stats: &WaitStats) {
+        self.threads.insert(key.serial);
+        self.add_stats(stats);
+    }
+
+    /// Adds what they have added up for one that has ended; all of its waits come in a row.
+    pub fn add_ended(&mut self, key: &WaitKey, stats: &WaitStats) {
+        if self.last_ended != key.serial {
+            self.last_ended = key.serial;
+            self.ended_threads += 1;
+        }
+        self.add_stats(stats);
+    }
+
+    /// Threads that waited.
+    pub fn thread_count(&self) -> u64 {
+        self.ended_threads + self.threads.len() as u64
+    }
+
+    /// Notes the name of a waiting thread.
+    pub fn note_group(&mut self, group: String) {
+        if self.groups.len() < GROUPS_KEPT {
+            self.groups.insert(group);
+        }
+    }
+
+    fn add_stats(&mut self, stats: &WaitStats) {
         self.count += stats.count;
         self.clipped += u64::from(stats.clipped);
         self.total += Nanos(stats.total_ns);
         self.latency.add_buckets(&stats.histogram, Nanos(stats.max_ns));
-        self.threads.insert(key.serial);
         self.other_wakers += u64::from(stats.other_wakers);
         for waker in stats.wakers.iter().filter(|waker| waker.count > 0) {
-            self.wakers.entry((waker.tid, waker.cause)).or_insert((*waker, 0)).1 +=
-                u64::from(waker.count);
+            self.note_waker(waker);
         }
         self.note_port(stats.peer_port);
         self.peer_ports_mixed |= stats.peer_ports_mixed != 0;
@@ -82,7 +113,19 @@ impl Row {
         self.add_cut_off(serial, CutOff { length: wait.length, peer_port: wait.peer_port });
         self.clipped -= u64::from(!wait.clipped);
         let tid = if wait.waker.cause == CAUSE_THREAD { wait.waker.tid } else { 0 };
-        self.wakers.entry((tid, wait.waker.cause)).or_insert((wait.waker, 0)).1 += 1;
+        self.note_waker(&Waker { tid, count: 1, ..wait.waker });
+    }
+
+    fn note_waker(&mut self, waker: &Waker) {
+        let (key, count) = ((waker.tid, waker.cause), u64::from(waker.count));
+        let has_room = self.wakers.len() < WAKERS_KEPT;
+        match self.wakers.get_mut(&key) {
+            Some((_, known)) => *known += count,
+            None if has_room => {
+                self.wakers.insert(key, (*waker, count));
+            }
+            None => self.other_wakers += count,
+        }
     }
 
     fn note_port(&mut self, port: u16) {

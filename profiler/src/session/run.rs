@@ -256,15 +256,15 @@ impl Session {
     }
 
     fn take_over(&mut self) -> Result<()> {
-        let collector = &mut self.collector;
-        let mut taken = Vec::new();
+        let mut gone = Vec::new();
         self.tables.for_each_wait(|key, stats| {
-            if collector.take_over(&key, stats) {
-                taken.push(key);
+            if self.collector.is_gone(&key) {
+                gone.push((key, Box::new(*stats)));
             }
         })?;
-        collector.all_taken_over();
-        for key in taken {
+        let keys: Vec<_> = gone.iter().map(|(key, _)| *key).collect();
+        self.collector.take_over(gone);
+        for key in keys {
             self.tables.forget_wait(&key);
         }
         Ok(())
