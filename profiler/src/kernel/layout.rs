@@ -161,3 +161,6 @@ fn own_pid_namespace() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |file| file.ino() as u32)
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -11,6 +11,7 @@ mod privileges;
 mod probes;
 mod symbols;
 mod tables;
+mod time;
 mod warm;
 
 pub use error::KernelError;
@@ -19,11 +20,4 @@ pub use privileges::{Capability, missing_capabilities};
 pub use probes::{Limits, Probes, Setup};
 pub use symbols::sched_text;
 pub use tables::Tables;
-
-/// Current CLOCK_MONOTONIC time in nanoseconds, the clock of all of the probes' times.
-pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid pointer; the call cannot fail for this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
+pub use time::{from_boot_ns, monotonic_ns};

@@ -19,6 +19,9 @@ fn parse(kallsyms: &str) -> (u64, u64) {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     #[test]
     fn finds_both_ends() {

@@ -80,12 +80,15 @@ fn frame(frame: symbol::Frame) -> Frame {
     Frame { name, address: frame.address, inlined: frame.inlined }
 }
 
+/// Most files of a process that are looked at: a hostile one may have a million of them.
+const MOST_FILES: usize = 65_536;
+
 /// Files that a process has open or mapped, now.
 fn files_of(pid: u32) -> ProcessFiles {
     let mut files = ProcessFiles::new();
     for directory in ["fd", "map_files"] {
         let entries = fs::read_dir(format!("/proc/{pid}/{directory}")).into_iter().flatten();
-        for entry in entries.flatten() {
+        for entry in entries.flatten().take(MOST_FILES) {
             let (Ok(path), Ok(file)) = (fs::read_link(entry.path()), fs::metadata(entry.path()))
             else {
                 continue;

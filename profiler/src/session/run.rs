@@ -14,9 +14,9 @@ use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
 use crate::collect::{Collector, Outcome};
-use crate::kernel::{Limits, Probes, Setup, Tables, monotonic_ns, sched_text};
+use crate::kernel::{Limits, Probes, Setup, Tables, from_boot_ns, monotonic_ns, sched_text};
 use crate::model::{Host, Nanos, Profile, Target, Trust, Walked, Window};
-use crate::symbol::Symbolizer;
+use crate::symbol::{Symbolizer, clean};
 use crate::target::{Selector, find_cgroup, is_alive, listeners_of, pids_below, threads_of};
 
 /// What to do.
@@ -97,7 +97,7 @@ impl Session {
         let policy = policy(&options)?;
         let target = Target {
             kind: options.selector.kind(),
-            description: options.selector.describe(),
+            description: clean(options.selector.describe().as_bytes()),
             children: options.children,
         };
         let setup =
@@ -364,7 +364,8 @@ impl Session {
         };
         pids.into_iter()
             .flat_map(|pid| {
-                threads_of(pid).into_iter().map(move |(tid, comm, start)| (pid, tid, comm, start))
+                let threads = threads_of(pid).into_iter();
+                threads.map(move |(tid, comm, start)| (pid, tid, comm, from_boot_ns(start)))
             })
             .filter(|(_, tid, _, _)| !known.contains(tid))
             .collect()

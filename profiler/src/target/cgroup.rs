@@ -63,6 +63,9 @@ impl Cgroup {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -45,6 +45,9 @@ fn ports(table: &str) -> impl Iterator<Item = u16> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     #[test]
     fn only_listening_ports_count() {

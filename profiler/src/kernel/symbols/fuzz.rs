@@ -1,0 +1,33 @@
+//! Lists of any kind.
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 3 * ProptestConfig::default().cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_list(text in any::<String>(), lines in prop::collection::vec(
+        "([0-9a-f]{0,18}|.{0,4}) ?.? ?(__sched_text_start|__sched_text_end|.{0,8})", 0..12
+    )) {
+        parse(&text);
+        parse(&lines.join("\n"));
+    }
+
+    #[test]
+    fn both_ends_are_found_wherever_they_are(
+        start in any::<u64>(), end in any::<u64>(),
+        others in prop::collection::vec("[0-9a-f]{16} [TtDd] [a-z_]{1,12}", 0..9),
+    ) {
+        let mut lines = others;
+        let middle = lines.len() / 2;
+        lines.insert(middle, format!("{start:016x} T __sched_text_start"));
+        lines.push(format!("{end:016x} T __sched_text_end"));
+        prop_assert_eq!(parse(&lines.join("\n")), (start, end));
+    }
+}
