@@ -1,27 +1,41 @@
 //! Makes text that a target chose fit for a terminal and for one line.
 
+use std::cmp::Ordering;
+
+use unicode_width::UnicodeWidthChar as _;
+
 /// Longest text kept, in characters; what is longer ends in `…`.
 ///
 /// A function name is as long as its file says, and a hostile file may say megabytes.
 const LONGEST: usize = 4096;
 
+/// Most characters without a width of their own in a row: accents, vowel signs. Heaps of them are
+/// drawn over the lines above and below, and take no columns by which they could be cut.
+const HIGHEST_HEAP: usize = 4;
+
 /// Makes text from a target safe for a terminal and for one line.
 ///
 /// Control characters become visible escapes (`\x1b`, `\n`), so that no escape sequence survives.
 /// Characters that reorder, hide or break the line (bidi overrides, zero-width and tag characters,
-/// line separators) and bytes that are not UTF-8 become U+FFFD. Text longer than 4,096 characters
+/// line separators), more than four marks on one character, and bytes that are not UTF-8 become U+FFFD. Text longer than 4,096 characters
 /// is cut and ends in `…`. Everything else stays as it is, other scripts included.
 pub fn clean(text: &[u8]) -> String {
     // A character has at most four bytes, so the rest cannot matter.
     let head = text.get(..LONGEST * 4 + 4).unwrap_or(text);
     let text = String::from_utf8_lossy(head);
     let mut cleaned = String::with_capacity(text.len().min(LONGEST));
+    let mut heap = 0;
     for (count, character) in text.chars().enumerate() {
         if count == LONGEST {
             cleaned.push('…');
             break;
         }
-        push_clean(&mut cleaned, character);
+        heap = if character.width() == Some(0) { heap + 1 } else { 0 };
+        match heap.cmp(&(HIGHEST_HEAP + 1)) {
+            Ordering::Less => push_clean(&mut cleaned, character),
+            Ordering::Equal => cleaned.push('\u{fffd}'),
+            Ordering::Greater => {}
+        }
     }
     cleaned
 }
@@ -40,21 +54,32 @@ fn push_clean(cleaned: &mut String, character: char) {
     }
 }
 
-/// Whether a character has no shape of its own but changes how others are shown.
+/// Whether a character has no shape of its own: it changes how others are shown, or nothing shows it
+/// (`Default_Ignorable_Code_Point` of the Unicode Character Database, without the selectors of a shape).
 fn misleads(character: char) -> bool {
     matches!(
         character,
         '\u{00ad}'
+            | '\u{034f}'
             | '\u{061c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
             | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +108,14 @@ mod tests {
         );
         assert_eq!(clean("a\u{200b}b\u{e0041}".as_bytes()), "a\u{fffd}b\u{fffd}");
         assert_eq!(clean(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn heaps_of_marks_are_cut() {
+        let heap = format!("a{}b", "\u{301}".repeat(1000));
+        assert_eq!(clean(heap.as_bytes()), "a\u{301}\u{301}\u{301}\u{301}\u{fffd}b");
+        assert_eq!(clean("e\u{301}\u{323}".as_bytes()), "e\u{301}\u{323}");
+        assert_eq!(clean("a\u{3164}b".as_bytes()), "a\u{fffd}b");
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl Write for Bounded {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -11,8 +11,11 @@ const PROGRAM_HEADER: usize = 56;
 const SECTION_HEADER: usize = 64;
 /// Most bytes read of any one table.
 const LARGEST_TABLE: usize = 4 << 20;
-/// Most bytes of symbols and their names; an index of them is built in memory.
-const LARGEST_SYMBOLS: u64 = 1 << 30;
+/// Most bytes of symbols: an index of all of them is built in memory, which takes about as much again.
+/// The largest browser has 40 MiB of them.
+const LARGEST_SYMBOLS: u64 = 64 << 20;
+/// Most bytes of their names, which are only looked at.
+const LARGEST_NAMES: u64 = 1 << 30;
 /// Most bytes of debug information.
 const LARGEST_DEBUG: u64 = 8 << 30;
 /// Where separate debug information is installed on this machine.
@@ -40,6 +43,8 @@ pub(super) struct Shape {
     pub eh_frame: Option<Section>,
     /// See [`Self::eh_frame`].
     pub eh_frame_hdr: Option<Section>,
+    /// Bytes of its symbols.
+    pub symbols: u64,
 }
 
 /// A part of the file that is mapped into memory.
@@ -96,7 +101,8 @@ pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
     let loads = read_loads(file, &header).ok_or(Refusal::NotElf)?;
     let sections = read_sections(file, &header).ok_or(Refusal::NotElf)?;
     let mut shape = Shape { loads, ..Shape::default() };
-    shape.debug = may_read_debug(&sections)?;
+    shape.symbols = sum(&sections, |section| matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM));
+    shape.debug = may_read_debug(&sections, shape.symbols)?;
     shape.build_id =
         sections.iter().find_map(|section| section.read_build_id(file)).unwrap_or_default();
     for section in sections {
@@ -195,21 +201,20 @@ fn parse_section(entry: &[u8], names: &[u8]) -> Option<Section> {
     })
 }
 
+/// Bytes of those sections in the file.
+fn sum(sections: &[Section], wanted: impl Fn(&Section) -> bool) -> u64 {
+    let chosen = sections.iter().filter(|section| section.kind != SHT_NOBITS && wanted(section));
+    chosen.fold(0, |sum, section| sum.saturating_add(section.size))
+}
+
 /// Whether the file's own debug information may be read.
-fn may_read_debug(sections: &[Section]) -> Result<bool, Refusal> {
-    let total = |wanted: &dyn Fn(&Section) -> bool| {
-        let chosen =
-            sections.iter().filter(|section| section.kind != SHT_NOBITS && wanted(section));
-        chosen.fold(0_u64, |sum, section| sum.saturating_add(section.size))
-    };
-    let is_symbols = |section: &Section| {
-        matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM | SHT_STRTAB) && !section.is_debug()
-    };
+fn may_read_debug(sections: &[Section], symbols: u64) -> Result<bool, Refusal> {
+    let names = sum(sections, |section| section.kind == SHT_STRTAB && !section.is_debug());
     let hides = |section: &Section| section.is_compressed() && !section.is_debug();
-    if total(&is_symbols) > LARGEST_SYMBOLS || sections.iter().any(hides) {
+    if symbols > LARGEST_SYMBOLS || names > LARGEST_NAMES || sections.iter().any(hides) {
         return Err(Refusal::TooLarge);
     }
-    let debug = total(&Section::is_debug);
+    let debug = sum(sections, Section::is_debug);
     let suspect = |section: &Section| section.names_another_file() || section.is_compressed();
     Ok(debug > 0 && debug <= LARGEST_DEBUG && !sections.iter().any(suspect))
 }
@@ -247,6 +252,9 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
 }
+
+#[cfg(test)]
+pub(super) mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -233,6 +233,9 @@ fn unescape(path: &[u8]) -> Box<[u8]> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

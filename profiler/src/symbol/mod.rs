@@ -50,6 +50,13 @@ const MOST_MISSES: usize = 4096;
 /// process takes milliseconds, and a broken stack walk gives such addresses all the time.
 const MISS_LASTS: Duration = Duration::from_secs(1);
 
+/// How often a perf map that is not there is looked for.
+const PERF_MAP_EVERY: Duration = Duration::from_millis(100);
+/// What share of the time (one part in so many) may go into reading the maps of one process again. A
+/// target with tens of thousands of mappings that shows ever new addresses that lie nowhere would
+/// otherwise keep the collector busy with nothing else.
+const REREAD_SHARE: u32 = 20;
+
 /// A function at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -102,6 +109,10 @@ struct Process {
     perf_map: Option<PerfMap>,
     /// Addresses that were found to lie nowhere, and when.
     misses: HashMap<u64, Instant>,
+    /// Not before this are the regions read again.
+    next_read: Option<Instant>,
+    /// When its perf map was last looked for.
+    perf_map_missed: Option<Instant>,
 }
 
 impl Process {
@@ -120,6 +131,11 @@ impl Process {
 
     fn is_miss(&self, address: u64) -> bool {
         self.misses.get(&address).is_some_and(|since| since.elapsed() < MISS_LASTS)
+    }
+
+    /// Whether the regions were read so lately that reading them again would cost too much.
+    fn was_just_read(&self) -> bool {
+        self.next_read.is_some_and(|next| Instant::now() < next)
     }
 
     fn note_miss(&mut self, address: u64) {
@@ -256,7 +272,8 @@ impl Symbolizer {
         let folder = find_process(pid);
         let process = self.processes.get(&pid);
         let placed = |(_, lookup)| process.is_some_and(|process: &Process| process.places(lookup));
-        if !lookups(addresses).all(placed) {
+        let rested = process.is_none_or(|process| !process.was_just_read());
+        if rested && !lookups(addresses).all(placed) {
             self.read_regions(pid, &folder);
         }
         for (_, lookup) in lookups(addresses) {
@@ -291,8 +308,11 @@ impl Symbolizer {
     /// Reads the regions of a process anew, keeping what was known of them.
     fn read_regions(&mut self, pid: u32, folder: &Path) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        let began = Instant::now();
+        let read = Regions::read(folder);
+        process.next_read = Some(Instant::now() + began.elapsed() * REREAD_SHARE);
         // A process that is just dying shows an empty list.
-        let Ok(mut now) = Regions::read(folder) else { return };
+        let Ok(mut now) = read else { return };
         if now.len() == 0 {
             return;
         }
@@ -429,10 +449,12 @@ fn may_be_jit(region: &Region) -> bool {
     }
 }
 
-/// Looks for the perf map of a process, unless it was found already.
+/// Looks for the perf map of a process, unless it was found already, or just now was not there.
 fn find_perf_map(process: &mut Process, folder: &Path) {
-    if process.perf_map.is_none() {
+    let is_missed = process.perf_map_missed.is_some_and(|since| since.elapsed() < PERF_MAP_EVERY);
+    if process.perf_map.is_none() && !is_missed {
         process.perf_map = PerfMap::find(folder);
+        process.perf_map_missed = Some(Instant::now());
     }
 }
 

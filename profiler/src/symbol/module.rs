@@ -19,6 +19,8 @@ const MOST_NAMES: usize = 65_536;
 /// Fewest and most files kept open, whatever this process may open.
 const FEWEST_FILES: usize = 32;
 const MOST_FILES: usize = 4096;
+/// Most bytes of symbols in all files that are kept open together: see `LARGEST_SYMBOLS`.
+const MOST_SYMBOLS: u64 = 128 << 20;
 
 /// A file with code that is kept open.
 #[derive(Debug)]
@@ -41,7 +43,13 @@ pub(super) struct Module {
 impl Module {
     /// Takes a file in; also says whether it was refused for its size.
     pub fn new(file: File, path: &[u8]) -> (Self, bool) {
+        Self::within(file, path, MOST_SYMBOLS)
+    }
+
+    /// The same for a file of which so many bytes of symbols may be read.
+    fn within(file: File, path: &[u8], room: u64) -> (Self, bool) {
         let (shape, refused) = match inspect(&file) {
+            Ok(shape) if shape.symbols > room => (None, true),
             Ok(shape) => (Some(shape), false),
             Err(refusal) => (None, refusal == Refusal::TooLarge),
         };
@@ -55,6 +63,11 @@ impl Module {
     pub fn unwind_table(&self) -> Option<&UnwindTable> {
         let read = || UnwindTable::read(&self.file, self.shape.as_ref()?);
         self.unwind.get_or_init(read).as_ref()
+    }
+
+    /// Bytes of the symbols that may be read of it.
+    fn symbols(&self) -> u64 {
+        self.shape.as_ref().map_or(0, |shape| shape.symbols)
     }
 
     /// A path that leads to the file as long as this module lives.
@@ -123,7 +136,8 @@ impl Modules {
             admission.limit_hit = true;
             return admission;
         }
-        let (module, refused) = Module::new(file, path);
+        let taken: u64 = self.by_inode.values().map(|module| module.symbols()).sum();
+        let (module, refused) = Module::within(file, path, MOST_SYMBOLS.saturating_sub(taken));
         let module = Rc::new(module);
         self.by_inode.insert(key, Rc::clone(&module));
         admission.module = Some(module);

@@ -156,6 +156,9 @@ fn parse_line(line: &[u8]) -> Option<(Range<u64>, &[u8])> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;

@@ -1,6 +1,8 @@
 //! Walks a blocked thread's user stack from outside, by the same rows as the probes do.
 
-use std::io::IoSliceMut;
+use std::cell::OnceCell;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 
 use profiler_common::unwind::{
     Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, Row, SIGNAL_BP, SIGNAL_IP,
@@ -115,6 +117,8 @@ pub struct StackMemory<'a> {
     thread: u32,
     /// A copy, and where it begins.
     copy: (u64, &'a [u8]),
+    /// Opened when first needed.
+    memory: OnceCell<Option<File>>,
     /// Where the window starts, and how many of its bytes are known.
     window: Option<(u64, usize)>,
     bytes: Box<[u8; WINDOW as usize]>,
@@ -129,7 +133,7 @@ impl<'a> StackMemory<'a> {
     /// A copy of what lay at `address`, and the memory of the thread for all else.
     pub fn with_copy(thread: u32, address: u64, copy: &'a [u8]) -> Self {
         let bytes = Box::new([0; WINDOW as usize]);
-        Self { thread, copy: (address, copy), window: None, bytes }
+        Self { thread, copy: (address, copy), memory: OnceCell::new(), window: None, bytes }
     }
 
     /// The word at an address, or nothing where the memory cannot be read.
@@ -142,7 +146,7 @@ impl<'a> StackMemory<'a> {
         }
         let start = address - address % WINDOW;
         if self.window.is_none_or(|(known, _)| known != start) {
-            let count = read_memory(self.thread, start, &mut self.bytes[..]);
+            let count = self.read_window(start);
             self.window = Some((start, count));
         }
         let (_, count) = self.window?;
@@ -150,23 +154,25 @@ impl<'a> StackMemory<'a> {
     }
 }
 
+impl StackMemory<'_> {
+    /// Copies a window of the thread's memory; gives the number of bytes copied, 0 where that failed.
+    ///
+    /// Not by process_vm_readv(2), which waits for a page that is not there: where the target
+    /// handles its page faults itself (userfaultfd(2)) that is for good. `/proc/PID/mem` gives an
+    /// error then.
+    fn read_window(&mut self, start: u64) -> usize {
+        let path = || format!("/proc/{}/mem", self.thread);
+        let memory = self.memory.get_or_init(|| File::open(path()).ok());
+        memory
+            .as_ref()
+            .and_then(|memory| memory.read_at(&mut self.bytes[..], start).ok())
+            .unwrap_or(0)
+    }
+}
+
 fn word_at(bytes: &[u8], offset: u64) -> Option<u64> {
     let word = bytes.get(usize::try_from(offset).ok()?..)?.first_chunk::<8>()?;
     Some(u64::from_ne_bytes(*word))
-}
-
-/// Copies another process's memory; gives the number of bytes copied, 0 where that failed.
-fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> usize {
-    let (Ok(pid), Ok(base)) = (libc::pid_t::try_from(thread), usize::try_from(address)) else {
-        return 0;
-    };
-    let remote =
-        libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: into.len() };
-    let mut local = [IoSliceMut::new(into)];
-    // SAFETY: `IoSliceMut` has the layout of `iovec` and borrows `into` for the whole call; the
-    // remote address is only read, by the kernel, which answers EFAULT where nothing is mapped.
-    let count = unsafe { libc::process_vm_readv(pid, local.as_mut_ptr().cast(), 1, &remote, 1, 0) };
-    usize::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]
