@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -31,6 +32,33 @@ impl Loaded {
             loaded.links.extend(number(&text, "link_id:"));
         }
         Ok(loaded)
+    }
+
+    /// What a process that stands still holds open, and the maps of its programs, whose own
+    /// descriptors may be closed already.
+    pub fn by_stopped(pid: u32) -> Result<Self> {
+        let mut loaded = Self::by(pid)?;
+        for row in show("prog")? {
+            if id(&row).is_some_and(|id| loaded.programs.contains(&id)) {
+                let maps = row.get("map_ids").and_then(Value::as_array);
+                loaded.maps.extend(maps.into_iter().flatten().filter_map(Value::as_u64));
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Waits until nothing of this is in the kernel any more. It takes links and programs down a
+    /// little after the last descriptor is closed; ids are not given twice.
+    pub fn wait_until_gone(&self, within: Duration) -> Result<()> {
+        let end = Instant::now() + within;
+        loop {
+            let left = Self::everything()?.common(self);
+            if left.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "after {within:?} there are {left:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// All that is in the kernel, by bpftool.

@@ -28,6 +28,11 @@ impl Workload {
         let program = program.as_ref();
         // Beside the program: on a disk, most likely, and not among the sources.
         let place = program.parent().context("no folder of the program")?;
+        Self::start_from(program, place, arguments)
+    }
+
+    /// The same with its files elsewhere.
+    pub fn start_from(program: &Path, place: &Path, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("workload-").tempdir_in(place)?;
         let mut command = Command::new(program);
         command.arg("--wait").arg("--folder").arg(folder.path()).args(arguments);

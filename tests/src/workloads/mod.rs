@@ -1,12 +1,16 @@
 //! One small file for each workload.
 
 mod children;
+mod churn;
+mod crowd;
 mod disk;
 mod disk_load;
 mod exec;
 mod file_lock;
 mod fork_tree;
 mod fsync;
+mod hostile;
+mod hostile_code;
 mod long_wait;
 mod meter;
 mod mutex;
@@ -68,6 +72,28 @@ pub enum Workload {
     Exec,
     /// Children and grandchildren that come and go.
     ForkTree,
+    /// Threads, files and sockets whose names are made to fool a terminal.
+    HostileNames,
+    /// Waits inside files and memory that hold code made to mislead.
+    HostileCode {
+        #[command(subcommand)]
+        what: hostile_code::What,
+    },
+    /// Many threads that stay, and wait in every way there is.
+    Crowd {
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        threads: usize,
+    },
+    /// Processes that die in every way there is: exit, exec, SIGKILL in the middle of a wait.
+    Churn {
+        /// A second.
+        #[arg(long, default_value_t = 100)]
+        rate: u64,
+        /// Which way each of them dies.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 impl Workload {
@@ -89,6 +115,10 @@ impl Workload {
             Self::Threads { rate } => threads::run(stage, rate),
             Self::Exec => exec::run(stage),
             Self::ForkTree => fork_tree::run(stage),
+            Self::HostileNames => hostile::run(stage),
+            Self::HostileCode { what } => hostile_code::run(stage, &what),
+            Self::Crowd { threads } => crowd::run(stage, threads),
+            Self::Churn { rate, seed } => churn::run(stage, rate, seed),
         }
     }
 }
