@@ -1,6 +1,7 @@
 //! A tool from its start to its end: when it is attached, what it uses, what it has lost.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     os::unix::{fs::FileExt, process::ExitStatusExt},
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     empty::{self, Empty},
     load::Target,
-    programs::{self, Programs},
+    programs,
     tool::{Kit, Tool},
     usage,
 };
@@ -61,8 +62,8 @@ pub struct Lost {
 
 /// A tool that is attached.
 pub struct Attached {
-    before: Programs,
     process: Option<Process>,
+    programs: BTreeSet<u32>,
     recording: Option<PathBuf>,
     // Detached, and ended, when dropped.
     _floor: Option<Empty>,
@@ -72,7 +73,6 @@ pub struct Attached {
 impl Attached {
     /// Starts a tool and waits until it is attached.
     pub fn start(tool: Tool, target: &Target, kit: &Kit) -> Result<Self> {
-        let before = programs::spent()?;
         let bystander = Bounded::spawn(Command::new("sleep").arg("600"))?;
         let mut process = match tool.command(target, bystander.pid(), kit)? {
             Some(mut command) => Some(Process::start(&mut command, tool, kit)?),
@@ -81,10 +81,12 @@ impl Attached {
         let floor = if tool == Tool::Empty { Some(empty::attach()?) } else { None };
         let recording = tool.recording(kit);
         if let Some(process) = &mut process {
-            process.wait_until_attached(tool, &before, recording.as_deref())?;
+            process.wait_until_attached(tool, recording.as_deref())?;
         }
         thread::sleep(SETTLE);
-        Ok(Self { before, process, recording, _floor: floor, _bystander: bystander })
+        let holder = process.as_ref().map_or(std::process::id(), |process| process.child.pid());
+        let programs = usage::programs(holder);
+        Ok(Self { process, programs, recording, _floor: floor, _bystander: bystander })
     }
 
     /// CPU time of its process so far, in nanoseconds.
@@ -92,9 +94,14 @@ impl Attached {
         self.process.as_ref().map_or(0, |process| usage::cpu_ns(process.child.pid()))
     }
 
+    /// Ids of its BPF programs.
+    pub fn programs(&self) -> &BTreeSet<u32> {
+        &self.programs
+    }
+
     /// Ends it as Ctrl-C would, and waits until its programs are gone.
     pub fn stop(self) -> Result<Bill> {
-        let Self { before, process, recording, _floor: floor, .. } = self;
+        let Self { process, programs, recording, _floor: floor, .. } = self;
         drop(floor);
         let bill = process.map_or(Ok(Bill::default()), Process::stop)?;
         if let Some(recording) = recording {
@@ -102,9 +109,9 @@ impl Attached {
                 .with_context(|| format!("cannot remove {}", recording.display()))?;
         }
         let start = Instant::now();
-        while programs::spent()?.any_since(&before) {
+        while programs::spent()?.any_of(&programs) {
             if start.elapsed() > UNLOAD_LIMIT {
-                eprintln!("warning: BPF programs loaded meanwhile are still there");
+                eprintln!("warning: its BPF programs are still there");
                 break;
             }
             thread::sleep(STEP);
@@ -134,18 +141,13 @@ impl Process {
 
     /// dwell says so; for a tool that runs in BPF, the kernel does: its programs run; perf begins
     /// its file.
-    fn wait_until_attached(
-        &mut self,
-        tool: Tool,
-        before: &Programs,
-        recording: Option<&Path>,
-    ) -> Result<()> {
+    fn wait_until_attached(&mut self, tool: Tool, recording: Option<&Path>) -> Result<()> {
         let start = Instant::now();
         loop {
             let attached = match recording {
                 Some(file) => fs::metadata(file).is_ok_and(|file| file.len() > 0),
                 None if tool.is_dwell() => self.said().contains("attached"),
-                None => programs::spent()?.one_runs_since(before),
+                None => programs::spent()?.any_runs(&usage::programs(self.child.pid())),
             };
             if attached {
                 return Ok(());

@@ -111,7 +111,7 @@ fn run(tool: Tool, round: u32, counting: Counting, load: &mut dyn Load, kit: &Ki
     let cpu_before = attached.cpu_ns();
     let bpf = match counting {
         Counting::No => None,
-        Counting::Also | Counting::Only => Some(in_bpf(tool, load)?),
+        Counting::Also | Counting::Only => Some(in_bpf(tool, &attached, load)?),
     };
     drop(count);
     let (work, cpu_ns) = match (counting, bpf) {
@@ -128,12 +128,13 @@ fn run(tool: Tool, round: u32, counting: Counting, load: &mut dyn Load, kit: &Ki
 }
 
 /// Lets the load work while the kernel counts.
-fn in_bpf(tool: Tool, load: &mut dyn Load) -> Result<InBpf> {
+fn in_bpf(tool: Tool, attached: &Attached, load: &mut dyn Load) -> Result<InBpf> {
     let before = programs::spent()?;
     let work = checked(load.work()?)?;
-    let spent = programs::spent()?.since(&before);
-    if !tool.runs_in_bpf() && spent.runs > 0 {
-        eprintln!("warning: BPF programs of somebody else's are running: their time counts too");
+    let after = programs::spent()?;
+    let spent = after.since(&before, attached.programs());
+    if after.others_since(&before, attached.programs()).runs > 0 {
+        eprintln!("warning: BPF programs of somebody else's are running: they slow the load down");
     }
     if tool.runs_in_bpf() && spent.runs == 0 {
         bail!("none of its BPF programs ran: it was not attached");

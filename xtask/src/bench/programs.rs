@@ -1,7 +1,7 @@
 //! The time that the kernel counts for loaded BPF programs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::fd::{FromRawFd, OwnedFd},
     process::Command,
 };
@@ -70,10 +70,19 @@ impl Programs {
         Ok(Self(programs.into_iter().map(spent).collect()))
     }
 
-    /// What all programs together have spent since `before`.
-    pub fn since(&self, before: &Self) -> Spent {
+    /// What some of the programs together have spent since `before`.
+    pub fn since(&self, before: &Self, ids: &BTreeSet<u32>) -> Spent {
+        self.sum(before, |id| ids.contains(id))
+    }
+
+    /// What all others have spent: programs of somebody else's.
+    pub fn others_since(&self, before: &Self, ids: &BTreeSet<u32>) -> Spent {
+        self.sum(before, |id| !ids.contains(id))
+    }
+
+    fn sum(&self, before: &Self, is_wanted: impl Fn(&u32) -> bool) -> Spent {
         let mut sum = Spent::default();
-        for (id, now) in &self.0 {
+        for (id, now) in self.0.iter().filter(|(id, _)| is_wanted(id)) {
             let then = before.0.get(id).copied().unwrap_or_default();
             sum.nanoseconds += now.nanoseconds.saturating_sub(then.nanoseconds);
             sum.runs += now.runs.saturating_sub(then.runs);
@@ -81,14 +90,14 @@ impl Programs {
         sum
     }
 
-    /// Whether a program that was not there `before` has run.
-    pub fn one_runs_since(&self, before: &Self) -> bool {
-        self.0.iter().any(|(id, now)| !before.0.contains_key(id) && now.runs > 0)
+    /// Whether one of these has run.
+    pub fn any_runs(&self, ids: &BTreeSet<u32>) -> bool {
+        ids.iter().any(|id| self.0.get(id).is_some_and(|spent| spent.runs > 0))
     }
 
-    /// Whether programs that were not there `before` are still loaded.
-    pub fn any_since(&self, before: &Self) -> bool {
-        self.0.keys().any(|id| !before.0.contains_key(id))
+    /// Whether one of these is still loaded.
+    pub fn any_of(&self, ids: &BTreeSet<u32>) -> bool {
+        ids.iter().any(|id| self.0.contains_key(id))
     }
 }
 
@@ -104,17 +113,20 @@ mod tests {
     fn only_what_was_added_counts() {
         let before = Programs::parse(BEFORE).unwrap();
         let after = Programs::parse(AFTER).unwrap();
-        assert_eq!(after.since(&before), Spent { nanoseconds: 57, runs: 3 });
-        assert_eq!(before.since(&after), Spent::default());
+        let (own, all) = (BTreeSet::from([10]), BTreeSet::from([3, 9, 10]));
+        assert_eq!(after.since(&before, &all), Spent { nanoseconds: 57, runs: 3 });
+        assert_eq!(before.since(&after, &all), Spent::default());
+        assert_eq!(after.since(&before, &own), Spent { nanoseconds: 7, runs: 1 });
+        assert_eq!(after.others_since(&before, &own), Spent { nanoseconds: 50, runs: 2 });
     }
 
     #[test]
-    fn a_new_program_is_seen_once_it_runs() {
-        let before = Programs::parse(BEFORE).unwrap();
+    fn a_program_is_seen_once_it_runs() {
+        let own = BTreeSet::from([9, 10]);
         let loaded = Programs::parse(r#"[{"id":3,"run_cnt":12},{"id":9}]"#).unwrap();
-        assert!(!loaded.one_runs_since(&before) && loaded.any_since(&before));
-        assert!(Programs::parse(AFTER).unwrap().one_runs_since(&before));
-        assert!(!before.any_since(&before));
+        assert!(!loaded.any_runs(&own) && loaded.any_of(&own));
+        assert!(Programs::parse(AFTER).unwrap().any_runs(&own));
+        assert!(!Programs::parse(BEFORE).unwrap().any_of(&own));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What a tool itself uses, from /proc.
 
-use std::{collections::HashSet, fs};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+};
 
 /// Nanoseconds that the threads of a process have run so far, in user space and in the kernel.
 /// The scheduler counts them in nanoseconds; `stat` only in ticks of 10 ms.
@@ -41,6 +44,16 @@ pub fn map_bytes(pid: u32) -> u64 {
         .filter(|text| field(text, "map_id:").is_none_or(|id| seen.insert(id)))
         .filter_map(|text| field(&text, "memlock:"))
         .sum()
+}
+
+/// Ids of the BPF programs that a process holds open. Others may have programs of their own in
+/// the kernel, which are none of its cost.
+pub fn programs(pid: u32) -> BTreeSet<u32> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    descriptors
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter_map(|text| u32::try_from(field(&text, "prog_id:")?).ok())
+        .collect()
 }
 
 /// Context switches of the whole machine since it started.
