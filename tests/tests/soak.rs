@@ -33,9 +33,6 @@ const MOST_MEMORY: u64 = 128 << 20;
 const MOST_PER_ROW: u64 = 8 << 10;
 const MOST_TABLES: u64 = 64 << 20;
 
-/// Least share of the time that is attributed where the tables have room.
-const LEAST_COVERAGE: f64 = 0.9;
-
 /// Longest life of a workload: the tests end it earlier.
 const LIFE: &str = "600";
 
@@ -78,19 +75,6 @@ impl Load {
     }
 }
 
-/// The books balance, and what is not attributed was refused and counted: no more, and no less.
-///
-/// Not [`books::check`]: a burst of wakeups inside one interrupt (timers that end together, a SIGKILL
-/// for many threads) can empty the kernel's stock of free table entries, see ARCHITECTURE.md.
-fn check(document: &Document) -> Result<()> {
-    books::check_balance(document)?;
-    books::report(books::unexplained(document))?;
-    let trust = &document.body.trust;
-    ensure!((trust.unattributed_ns > 0) == (trust.lost_keys > 0), "{trust:?}");
-    ensure!(trust.coverage >= LEAST_COVERAGE, "{trust:?}");
-    Ok(())
-}
-
 /// Attaches for a while, and checks what always holds. Gives the document.
 fn watch(arguments: &[String], window: Duration) -> Result<Document> {
     let window = format!("{}ms", window.as_millis());
@@ -126,7 +110,7 @@ fn thousands_of_threads_and_deaths_of_every_kind() -> Result<()> {
         let window = Duration::from_millis(random.between(4000, 8000));
         for target in [load.targets(), vec!["--all".to_owned()]] {
             let document = watch(&target, window / 2)?;
-            check(&document)?;
+            books::check(&document)?;
             let crowd = document.threads_of(load.crowd.pid()).count();
             ensure!(crowd >= 2001, "a crowd of two thousand, not {crowd}");
             let dead = document.value["threads"].as_array().context("no threads")?;
@@ -201,7 +185,7 @@ fn the_collector_is_killed_at_any_instant() -> Result<()> {
     ensure!(held > 0, "it was never killed with a program in the kernel");
     // What was left by none disturbs nobody.
     let document = watch(&load.targets(), Duration::from_secs(1))?;
-    check(&document)
+    books::check(&document)
 }
 
 #[test]
@@ -224,7 +208,7 @@ fn targets_are_killed_while_they_are_followed() -> Result<()> {
         drop(load);
         // It ends by itself, for its target has.
         let document = dwell.finish(Duration::from_secs(20))?.document()?;
-        check(&document)?;
+        books::check(&document)?;
         ensure!(document.threads_of(crowd).count() >= 501 && document.pids().contains(&churn));
         let alive = document.value["threads"].as_array().context("no threads")?;
         let alive: Vec<_> = alive.iter().filter(|thread| thread["ended"] != true).collect();
@@ -260,9 +244,9 @@ fn follow(dwell: &[&str], target: &[&str], workload: &[&str]) -> Result<(Documen
 
 /// All sleep of a document is what the workload measured, but for what was refused.
 fn sleep_is_right(document: &Document, measured_ns: u64, name: &str) -> Result<()> {
-    check(document)?;
+    books::check(document)?;
     let sleepers = document.body.threads.iter().filter(|thread| thread.comm.starts_with(name));
-    let ns = |thread: &Thread| thread.blocked("sleep") + thread.blocked("unattributed");
+    let ns = |thread: &Thread| thread.blocked("sleep");
     TRUTH.check("sleep", sleepers.map(ns).sum(), measured_ns)
 }
 
