@@ -101,13 +101,15 @@ mod tests {
             r#"{{"schema":"dwell/1",
             "window":{{"start_monotonic_ns":0,"end_monotonic_ns":1000000000,"duration_ns":1000000000}},
             "trust":{{"lost_events":0,"lost_stacks":0,"lost_keys":0,"clipped_waits":0,
-                      "unattributed_ns":0,"coverage":1.0}},
+                      "unattributed_ns":0,"coverage":1.0,"stacks_complete_ns":0,
+                      "stacks_truncated_ns":0,"stacks_missing_ns":0,"rechecks":0,"recheck_ns":0,
+                      "recheck_wrong_ns":0}},
             "threads":[{{"pid":1,"tid":2,"comm":"x","wall_ns":1000000000,"running_ns":{running},
                          "runnable_ns":0,"blocked_ns":{{"futex":500000000}},
                          "voluntary":0,"involuntary":0}}],
             "waits":[{{"pid":1,"comm":"x","kind":"futex","object":{{"type":"none"}},"syscall":null,
                        "count":1,"clipped":0,"total_ns":{waits_ns},"max_ns":0,"p50_ns":0,"p95_ns":0,
-                       "p99_ns":0,"threads":1,"wakers":[],"stack":[]}}]}}"#
+                       "p99_ns":0,"threads":1,"wakers":[],"stack":[],"stack_addresses":[]}}]}}"#
         );
         Document::parse(&json).unwrap()
     }

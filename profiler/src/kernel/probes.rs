@@ -176,14 +176,12 @@ impl Probes {
         control
             .set(0, PlainControl(CLOSED), 0)
             .map_err(|error| KernelError::refused("dwell_control", &error))?;
-        // Counting the probes' own time is worth its ~30 ns a run; without it, the cost is unknown.
-        let stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
         let mut probes = Self {
             ebpf,
             control,
             requested,
             listeners,
-            stats,
+            stats: None,
             off: Vec::new(),
             attached: Vec::new(),
         };
@@ -201,8 +199,12 @@ impl Probes {
         &self.attached
     }
 
-    /// Whether the kernel counts the time that the probes use.
-    pub fn cost_is_known(&self) -> bool {
+    /// Has the kernel count the time that the probes use, or no longer; false where it does not.
+    pub fn count_cost(&mut self, on: bool) -> bool {
+        self.stats = match on {
+            true => aya::sys::enable_stats(aya::sys::Stats::RunTime).ok(),
+            false => None,
+        };
         self.stats.is_some()
     }
 
@@ -211,7 +213,7 @@ impl Probes {
     /// # Errors
     /// When one of them cannot be opened.
     pub fn tables(&mut self) -> Result<Tables, KernelError> {
-        Tables::open(&mut self.ebpf, self.stats.is_some())
+        Tables::open(&mut self.ebpf)
     }
 
     fn attach(&mut self, setup: &Setup, typed: bool) -> Result<(), KernelError> {

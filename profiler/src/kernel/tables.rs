@@ -56,7 +56,6 @@ pub struct Tables {
     rows: MapData,
     objects: MapData,
     programs: Vec<OwnedFd>,
-    cost_known: bool,
     #[cfg(feature = "probe-log")]
     lines: super::log::Lines,
 }
@@ -69,7 +68,7 @@ struct PlainLoss(Loss);
 unsafe impl aya::Pod for PlainLoss {}
 
 impl Tables {
-    pub(super) fn open(ebpf: &mut Ebpf, cost_known: bool) -> Result<Self, KernelError> {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let programs = ebpf.programs().filter_map(|(_, program)| loaded(program)).collect();
         let events = RingBuf::try_from(take(ebpf, "dwell_events")?)
             .map_err(|error| KernelError::refused("dwell_events", &error))?;
@@ -88,7 +87,6 @@ impl Tables {
             rows: hash::<RowKey, Row>(ebpf, "dwell_rows")?,
             objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
             programs,
-            cost_known,
             #[cfg(feature = "probe-log")]
             lines: super::log::Lines::of(ebpf),
         };
@@ -195,11 +193,8 @@ impl Tables {
         Ok(per_cpu.iter().map(|PlainLoss(loss)| *loss).fold(Loss::default(), add))
     }
 
-    /// CPU time of the probes; `None` where the kernel would not count it.
+    /// CPU time of the probes while the kernel counted it; `None` where it cannot be read.
     pub fn cost(&self) -> Option<ProbeCost> {
-        if !self.cost_known {
-            return None;
-        }
         let mut cost = ProbeCost::default();
         for program in &self.programs {
             let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());

@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::cost::{give_back_memory, own_cpu_time};
+use super::cost::{Meter, give_back_memory, own_cpu_time};
 use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
@@ -83,6 +83,7 @@ pub struct Session {
     start: Nanos,
     began: Instant,
     cpu_before: Nanos,
+    meter: Option<Meter>,
     last_take_over: Instant,
     last_cgroup: Instant,
 }
@@ -117,6 +118,7 @@ impl Session {
             start: Nanos(0),
             began: now,
             cpu_before: Nanos(0),
+            meter: None,
             last_take_over: now,
             last_cgroup: now,
             options,
@@ -171,6 +173,7 @@ impl Session {
         self.start = Nanos(start);
         self.began = Instant::now();
         self.cpu_before = own_cpu_time();
+        self.meter = Some(Meter::start(&mut self.probes, &self.tables));
         self.collector = Collector::new(self.start);
         Ok(())
     }
@@ -196,7 +199,7 @@ impl Session {
         progress: &mut dyn Progress,
     ) -> Result<Ended> {
         let deadline = self.options.duration.map(|duration| self.began + duration);
-        let mut ticks = tokio::time::interval(DRAIN_EVERY);
+        let mut ticks = tokio::time::interval_at(Instant::now() + DRAIN_EVERY, DRAIN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(stop);
         // SAFETY: the descriptor is owned by what is registered, so it stays open as long.
@@ -223,6 +226,9 @@ impl Session {
 
     /// The chores of following; true when nobody is left to follow.
     fn tick(&mut self) -> Result<bool> {
+        if let Some(meter) = &mut self.meter {
+            meter.tick(&mut self.probes, &self.tables);
+        }
         self.drain();
         let enough = self.collector.gone() >= TAKE_OVER_AT
             || self.last_take_over.elapsed() >= TAKE_OVER_EVERY;
@@ -310,7 +316,7 @@ impl Session {
         self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
-        let trust = self.costs();
+        let trust = self.costs(Duration::from_nanos(end.since(self.start).0));
         let Walks { mut stacks, origins, .. } = self.walks;
         self.tables.for_each_stack(|id, stack| {
             stacks.insert(id, Walked::from(stack));
@@ -371,8 +377,9 @@ impl Session {
             .collect()
     }
 
-    fn costs(&self) -> Trust {
-        let cost = self.tables.cost();
+    fn costs(&mut self, window: Duration) -> Trust {
+        let meter = self.meter.take();
+        let cost = meter.and_then(|meter| meter.finish(window, &mut self.probes, &self.tables));
         Trust {
             probe_ns: cost.map(|cost| Nanos(cost.ns)),
             probe_runs: cost.map(|cost| cost.runs),
