@@ -64,9 +64,10 @@ impl Task {
         field::task_state().load(self.0)
     }
 
+    /// One byte of it: an `int` up to Linux 7.2, a `u8` with other fields right behind it in 7.3.
     #[inline(always)]
     pub fn is_on_cpu(self) -> bool {
-        field::task_on_cpu().load::<u32>(self.0) != 0
+        field::task_on_cpu().load::<u8>(self.0) != 0
     }
 
     /// Waits for block I/O: the kernel sets this around such waits (`io_schedule_prepare`).

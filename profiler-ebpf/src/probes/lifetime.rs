@@ -20,7 +20,7 @@ hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
 
 /// A new thread belongs to the target with its process; a new process with its parent.
 #[inline(always)]
-fn fork(parent: Task, child: Task) {
+pub fn fork(parent: Task, child: Task) {
     let Some((now, _)) = clock() else { return };
     let (parent_process, child_process) = (parent.global_tgid(), child.global_tgid());
     let belongs = if globals::whole_host() != 0 {

@@ -5,11 +5,12 @@
 use aya_ebpf::EbpfContext;
 use profiler_common::state::{State, is_wait};
 
+use super::lifetime::fork;
 use super::switch::wake;
 use super::{clock, hook};
-use crate::adopt::{follow, follow_process, followed, is_followed_process};
+use crate::adopt::followed;
 use crate::task::Task;
-use crate::{globals, waker};
+use crate::waker;
 
 hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
     if let Some(record) = followed(Task(context.arg(0)))
@@ -28,15 +29,14 @@ hook!("sched_wakeup", dwell_wakeup, dwell_wakeup_raw, |context| {
     }
 });
 
-// A new thread's first wakeup. Those of fork are followed already; the workers that io_uring
-// creates for a process (`create_io_thread`) show up only here.
+// A new thread's first wakeup, still in its creator's context. Those of fork are followed already,
+// but for two cases. The workers that io_uring creates for a process (`create_io_thread`) show up
+// only here. And the fork can have been skipped: from Linux 7 on a program on a tracepoint can be
+// preempted, and the kernel does not run it again on that CPU until it has ended. Here that cannot
+// be: the run queue is locked.
 hook!("sched_wakeup_new", dwell_new, dwell_new_raw, |context| {
     let task = Task(context.arg(0));
-    if followed(task).is_none()
-        && let Some((now, _)) = clock()
-        && (globals::whole_host() != 0 || is_followed_process(task.global_tgid()))
-    {
-        follow_process(task.global_tgid(), task.global_tgid());
-        follow(task, State::Runnable, now);
+    if followed(task).is_none() {
+        fork(Task::current(), task);
     }
 });
