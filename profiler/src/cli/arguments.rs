@@ -219,4 +219,8 @@ pub struct Doctor {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+
+    /// For each program of the probes: the instructions that the verifier processed
+    #[arg(long, hide = true, conflicts_with = "json")]
+    pub programs: bool,
 }

@@ -4,13 +4,16 @@ use anyhow::{Result, bail};
 
 use super::arguments::Doctor;
 use super::output;
-use crate::doctor::{Check, Verdict, examine};
+use crate::doctor::{Check, Verdict, examine, program_lines, programs};
 
 /// Runs `dwell doctor`.
 ///
 /// # Errors
 /// When dwell cannot attach here.
 pub fn run(doctor: Doctor) -> Result<()> {
+    if doctor.programs {
+        return output::write(&program_lines(&programs()));
+    }
     let checks = examine();
     let text = if doctor.json {
         let document = serde_json::json!({ "schema": "dwell-doctor/1", "checks": checks });

@@ -6,8 +6,8 @@ use profiler_common::control::Policy;
 use serde::Serialize;
 
 use crate::kernel::{
-    KernelError, Limits, Probes, Setup, kernel_layout, missing_capabilities, missing_features,
-    sched_text,
+    KernelError, Limits, Outcome, Probes, Setup, Verified, kernel_layout, missing_capabilities,
+    missing_features, sched_text, verify,
 };
 use crate::target::find_cgroup;
 
@@ -104,6 +104,9 @@ fn btf() -> Check {
             "type information",
             "structures of this kernel are known; sched_switch without state (before Linux 5.18)",
         ),
+        Err(error @ KernelError::TooOld(_)) => {
+            Check::missing("type information", error.to_string(), "boot a newer kernel")
+        }
         Err(error) => Check::missing(
             "type information",
             error.to_string(),
@@ -124,17 +127,55 @@ fn fields() -> Check {
     }
 }
 
-/// Loads the probes as `attach` would, with tables of a useless size, and lets go of them.
+/// Tables of a useless size: these probes follow nobody.
+const SETUP: Setup = Setup {
+    policy: Policy {
+        whole_host: 0,
+        follow_children: 1,
+        comm: [0; 16],
+        cgroup_id: 0,
+        cgroup_level: 0,
+        user_stacks: 1,
+        typed: 0,
+        reserved: 0,
+        sched_text_start: 0,
+        sched_text_end: 0,
+    },
+    limits: Limits { threads: 1, waits: 1, stacks: 1, ring_bytes: 4096 },
+    raw_tracepoints: false,
+};
+
+/// Every program of the probes, and whether this kernel takes it.
+pub fn programs() -> Vec<Verified> {
+    // With a cgroup, so that the code for it is walked by the verifier, too.
+    let policy = Policy { cgroup_id: 1, cgroup_level: 1, ..SETUP.policy };
+    verify(&Setup { policy, ..SETUP })
+}
+
+/// A line for each of them: program, hook, and the instructions that the verifier processed.
+pub fn program_lines(programs: &[Verified]) -> String {
+    let lines = programs.iter().map(|Verified { program, hook, outcome }| {
+        let result = match outcome {
+            Outcome::Loaded(Some(instructions)) => instructions.to_string(),
+            Outcome::Loaded(None) => "-".to_owned(),
+            Outcome::Refused(reason) => format!("no {reason}"),
+            Outcome::NoHook => "none".to_owned(),
+        };
+        format!("{program:<20} {hook:<20} {result}\n")
+    });
+    lines.collect()
+}
+
+/// Loads the probes as `attach` would, and lets go of them.
 fn probes() -> Vec<Check> {
-    let setup = Setup {
-        policy: Policy { user_stacks: 1, ..Policy::default() },
-        limits: Limits { threads: 1, waits: 1, stacks: 1, ring_bytes: 4096 },
-        raw_tracepoints: false,
-    };
-    let mut probes = match Probes::load(&setup) {
+    let mut probes = match Probes::load(&SETUP) {
         Ok(probes) => probes,
         Err(KernelError::NotPermitted(_)) => {
             let finding = "not tried: privileges are missing".to_owned();
+            return vec![Check::new("probes", Verdict::Missing, finding, None)];
+        }
+        Err(KernelError::TooOld(_)) => {
+            let finding = "not tried: the kernel is too old".to_owned();
             return vec![Check::new("probes", Verdict::Missing, finding, None)];
         }
         Err(error) => {

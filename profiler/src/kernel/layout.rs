@@ -3,7 +3,7 @@
 use btf_rs::{Btf, Member, Type};
 use profiler_common::kernel::{ABSENT, KernelLayout, KernelOffsets};
 
-use super::KernelError;
+use super::{KernelError, needs};
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -29,9 +29,13 @@ const OPTIONAL: [(&str, &str, &str); 12] = [
 /// The kernel's layout.
 ///
 /// # Errors
-/// Where there is no BTF, or a field is missing without which the books cannot be kept.
+/// Where there is no BTF, the kernel is too old, or a field is missing without which the books cannot be kept.
 pub fn kernel_layout() -> Result<KernelLayout, KernelError> {
     let btf = read_btf()?;
+    let lacking = needs::lacking(&btf);
+    if !lacking.is_empty() {
+        return Err(KernelError::TooOld(lacking));
+    }
     let (mut offsets, missing) = resolve(&btf);
     if !keeps_run_delay() {
         offsets.run_delay = ABSENT;

@@ -7,11 +7,13 @@ mod error;
 mod layout;
 #[cfg(feature = "probe-log")]
 mod log;
+mod needs;
 mod privileges;
 mod probes;
 mod symbols;
 mod tables;
 mod time;
+mod verified;
 mod warm;
 
 pub use error::KernelError;
@@ -21,3 +23,4 @@ pub use probes::{Limits, Probes, Setup};
 pub use symbols::sched_text;
 pub use tables::{ProbeCost, Tables};
 pub use time::{from_boot_ns, monotonic_ns};
+pub use verified::{Outcome, Verified, verify};

@@ -16,12 +16,12 @@ use super::{KernelError, missing_capabilities, sched_text};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/dwell.bpf.o");
 
 /// A hook of the kernel and the programs that can sit on it.
-struct Hook {
-    tracepoint: &'static str,
-    program: &'static str,
-    raw_twin: &'static str,
+pub(super) struct Hook {
+    pub(super) tracepoint: &'static str,
+    pub(super) program: &'static str,
+    pub(super) raw_twin: &'static str,
     /// What is lost where the kernel has no such hook; `None`: nothing works without it.
-    optional: Option<&'static str>,
+    pub(super) optional: Option<&'static str>,
 }
 
 const fn needed(tracepoint: &'static str, program: &'static str, raw_twin: &'static str) -> Hook {
@@ -30,7 +30,7 @@ const fn needed(tracepoint: &'static str, program: &'static str, raw_twin: &'sta
 
 /// The lifetimes come before the switches: a thread born while the probes are being attached is
 /// then followed before its first switch.
-const HOOKS: [Hook; 10] = [
+pub(super) const HOOKS: [Hook; 10] = [
     needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
     needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
     needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
@@ -146,7 +146,7 @@ impl Probes {
         Self::load_as(setup, false)
     }
 
-    fn load_as(setup: &Setup, typed: bool) -> Result<Self, KernelError> {
+    pub(super) fn load_as(setup: &Setup, typed: bool) -> Result<Self, KernelError> {
         let missing = missing_capabilities();
         if missing.iter().any(|capability| matches!(capability.name, "CAP_BPF" | "CAP_PERFMON")) {
             return Err(KernelError::NotPermitted(missing));
@@ -187,6 +187,10 @@ impl Probes {
         };
         probes.attach(setup, typed)?;
         Ok(probes)
+    }
+
+    pub(super) fn program(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
     }
 
     /// Features that this kernel has no hook for.
