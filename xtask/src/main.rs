@@ -12,6 +12,7 @@ mod repo;
 mod rustc;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Verb {
     /// One of the loads that `bench` makes itself
     #[command(hide = true)]
     BenchLoad(bench::LoadArguments),
+    /// Boot Debian's kernels under emulation and check dwell in each
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,5 +64,6 @@ fn run() -> Result<()> {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BenchLoad(arguments) => bench::run_load(&arguments),
+        Verb::Vm(arguments) => vm::run(&arguments),
     }
 }
