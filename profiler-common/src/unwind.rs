@@ -10,8 +10,6 @@
 //! there. The places follow from the code alone, one after the other: the same registers and the
 //! same return addresses at the same places are the same stack.
 
-use crate::wait::STACK_DEPTH;
-
 /// Identity of a [`Row`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -151,15 +149,9 @@ pub fn mix(hash: u64, word: u64) -> u64 {
 }
 
 /// Identity of a stack: the kernel and user space give the same frames the same number. It is odd;
-/// numbers that the probes give to a stack before it is walked to its end are even.
+/// numbers that the probes give to a stack before it is walked to its end are even. `hash` is that of
+/// the frames, by [`mix`], the innermost first, from 0 on.
 #[inline(always)]
-pub fn stack_id(frames: &[u64; STACK_DEPTH], depth: usize, end: u16) -> u64 {
-    let mut hash = (depth as u64) << 16 | end as u64;
-    for (index, frame) in frames.iter().enumerate() {
-        if index >= depth {
-            break;
-        }
-        hash = mix(hash, *frame);
-    }
-    hash | 1
+pub fn stack_id(hash: u64, depth: usize, end: u16) -> u64 {
+    mix(hash, (depth as u64) << 16 | end as u64) | 1
 }

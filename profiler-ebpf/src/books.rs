@@ -118,13 +118,18 @@ fn post(record: &mut ThreadRecord) {
     }
 }
 
-/// Before the thread waits again, or ends: the last chance of a wait that found no entry.
+/// The thread gets a CPU: the second chance of a wait that found no entry. Interrupts have been
+/// enabled since the first. To be called last: what comes after, the verifier walks three times.
 #[inline(always)]
 pub fn post_late(record: &mut ThreadRecord) {
-    if record.flags & FLAG_UNPOSTED == 0 {
-        return;
+    if record.flags & FLAG_UNPOSTED != 0 {
+        post(record);
     }
-    post(record);
+}
+
+/// The thread leaves the CPU, and may wait again: a wait that found no entry is lost.
+#[inline(always)]
+pub fn give_up_post(record: &mut ThreadRecord) {
     if record.flags & FLAG_UNPOSTED != 0 {
         record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
         record.totals_ns[State::Unattributed as usize] += record.unposted_ns;

@@ -8,7 +8,7 @@ use profiler_common::event::{
 };
 use profiler_common::thread::{RECHECK_NONE, RECHECK_RIGHT, RECHECK_WRONG, ThreadRecord};
 use profiler_common::unwind::{Position, RECHECK_EVERY, StackMemo, mix, stack_id};
-use profiler_common::wait::{END_ENTRY, STACK_DEPTH, StackFrames};
+use profiler_common::wait::{END_ENTRY, StackFrames};
 
 use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch, WALK_BYTES, WALKS};
 use crate::unwind::{self, Outcome};
@@ -46,7 +46,7 @@ pub fn user(
         }
         retry_ns = record.since_ns + RETRY_AFTER_NS;
     }
-    let id = intern(&mut scratch.stack);
+    let id = intern(&mut scratch.stack, scratch.walk.hash);
     if let Some(known) = known {
         let right = known.id == id;
         record.recheck = if right { RECHECK_RIGHT } else { RECHECK_WRONG };
@@ -175,20 +175,26 @@ fn beyond_scheduler(scratch: &mut Scratch, bytes: i64) -> KernelSide {
     let stack = &mut scratch.stack;
     stack.pid = 0;
     stack.end = END_ENTRY;
-    stack.depth = if depth > 0 { (depth as u64).min(STACK_DEPTH as u64) as u16 } else { 0 };
-    KernelSide { function, stack: intern(stack) }
+    stack.depth = if depth > 0 { (depth as u64).min(KERNEL_DEPTH as u64) as u16 } else { 0 };
+    let mut hash = 0;
+    for index in 0..KERNEL_DEPTH {
+        if index >= stack.depth as usize {
+            break;
+        }
+        hash = mix(hash, stack.frames[index]);
+    }
+    KernelSide { function, stack: intern(stack, hash) }
 }
 
-/// Finds or adds a stack. Out of line: the verifier walks its loop again for every different state
-/// of its caller, and a call keeps most of that state out of its sight.
+/// Finds or adds a stack whose frames have this hash.
 #[inline(never)]
-fn intern(stack: &mut StackFrames) -> u64 {
+fn intern(stack: &mut StackFrames, hash: u64) -> u64 {
     let depth = stack.depth as usize;
     if depth == 0 {
         maps::count(|loss| loss.stack_failures += 1);
         return 0;
     }
-    let id = stack_id(&stack.frames, depth, stack.end);
+    let id = stack_id(hash, depth, stack.end);
     // SAFETY: a look-up; the value is not used.
     if unsafe { STACKS.get(&id) }.is_some() {
         return id;

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use profiler_common::unwind::{
     NEAR_WORDS, Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RowKey, SIGNAL_BP,
-    SIGNAL_IP, SIGNAL_SP, SLOTS, TALLEST_FRAME, fold,
+    SIGNAL_IP, SIGNAL_SP, SLOTS, TALLEST_FRAME, fold, mix,
 };
 use profiler_common::wait::{END_ENTRY, END_TRUNCATED, STACK_DEPTH};
 
@@ -32,6 +32,8 @@ pub struct Walk {
     pub bp: u64,
     /// Where the frame pointer was read from; 0: it is that of the beginning.
     bp_from: u64,
+    /// Hash of the frames, see `stack_id`.
+    pub hash: u64,
     /// Whether `ip` is where the thread stands or was interrupted, not a return address.
     pub exact: u32,
     space: u32,
@@ -72,6 +74,7 @@ pub fn walk(position: &Position, space: u32, scratch: &mut Scratch) -> Outcome {
     walk.sp = position.sp;
     walk.bp = position.bp;
     walk.bp_from = 0;
+    walk.hash = 0;
     walk.exact = 1;
     walk.space = space;
     walk.last = Step::Caller as u32;
@@ -110,6 +113,7 @@ unsafe extern "C" fn next_frame(_index: u32, context: *mut LoopContext<'_>) -> i
     let index = slot(scratch.stack.depth as u32, STACK_DEPTH);
     scratch.stack.frames[index] = scratch.walk.ip;
     scratch.stack.depth = index as u16 + 1;
+    scratch.walk.hash = mix(scratch.walk.hash, scratch.walk.ip);
     let step = step(&mut scratch.walk);
     scratch.walk.last = step;
     (step != Step::Caller as u32) as i64

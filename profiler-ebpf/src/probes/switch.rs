@@ -7,7 +7,9 @@ use profiler_common::thread::{CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed, followed_entry};
-use crate::books::{Run, close, close_run, close_unseen, close_wait, open_seed, post_late};
+use crate::books::{
+    Run, close, close_run, close_unseen, close_wait, give_up_post, open_seed, post_late,
+};
 use crate::classify::classify;
 use crate::globals;
 use crate::maps;
@@ -44,6 +46,7 @@ fn switch(
         // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
         // event of this thread.
         switch_in(record, if at > record.since_ns { at } else { now }, start);
+        post_late(record);
     }
 }
 
@@ -60,7 +63,7 @@ fn switch_out(
     start: u64,
 ) -> u64 {
     let record = &mut entry.record;
-    post_late(record);
+    give_up_post(record);
     let was = record.state;
     if was != State::Running as u8 && was != State::Unsettled as u8 {
         recover(task, record, now, start);
@@ -68,7 +71,7 @@ fn switch_out(
     let run = last_run(task, record);
     if record.unseen_wakeup_ns != 0 {
         close_unseen(record, run.waited, start);
-        post_late(record);
+        give_up_post(record);
     }
     let at = close_run(record, run, now, start);
     if state & task_state::DEAD != 0 {

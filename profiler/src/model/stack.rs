@@ -1,6 +1,6 @@
 //! Stacks before their functions are named.
 
-use profiler_common::unwind::stack_id;
+use profiler_common::unwind::{mix, stack_id};
 use profiler_common::wait::{END_ENTRY, END_TRUNCATED, STACK_DEPTH, StackFrames};
 
 /// The addresses of a stack, innermost first.
@@ -16,12 +16,9 @@ pub struct Walked {
 impl Walked {
     /// The number that the probes give to the same stack.
     pub fn id(&self) -> u64 {
-        let mut frames = [0; STACK_DEPTH];
-        for (frame, address) in frames.iter_mut().zip(&self.addresses) {
-            *frame = *address;
-        }
         let depth = self.addresses.len().min(STACK_DEPTH);
-        stack_id(&frames, depth, if self.complete { END_ENTRY } else { END_TRUNCATED })
+        let hash = self.addresses[..depth].iter().fold(0, |hash, address| mix(hash, *address));
+        stack_id(hash, depth, if self.complete { END_ENTRY } else { END_TRUNCATED })
     }
 }
 
