@@ -24,6 +24,8 @@ pub struct Anchors {
 #[derive(Clone, Copy)]
 pub struct Recalled {
     pub id: u64,
+    /// Where in the memo.
+    pub way: u32,
     /// It is a whole walk's; one that lacked a row is no measure for a later one.
     pub settled: bool,
 }
@@ -50,7 +52,8 @@ pub fn recall(
         if known.retry_ns != 0 && now >= known.retry_ns {
             return None;
         }
-        return Some(Recalled { id: known.id, settled: known.retry_ns == 0 });
+        let settled = known.retry_ns == 0;
+        return Some(Recalled { id: known.id, way: way as u32, settled });
     }
     None
 }

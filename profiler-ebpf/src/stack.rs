@@ -53,6 +53,8 @@ pub fn user(
         if right {
             return id;
         }
+        // The right one takes its place: beside it, the wrong one would be found again.
+        memo.next = known.way;
     }
     memo::remember(position, id, retry_ns, &scratch.walk.anchors, memo);
     id
