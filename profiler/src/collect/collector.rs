@@ -49,6 +49,9 @@ const ENDED_THREADS_KEPT: usize = 20_000;
 const FOLDED_KEPT: usize = 4_096;
 const ENDED_ROWS_KEPT: usize = 32_768;
 
+/// Stacks renamed: each is of one wait. Beyond, such a wait has no stack, which the trust line shows.
+const ALIASES_KEPT: usize = 1 << 18;
+
 /// Follows the events of a window, and makes a profile of them at its end.
 #[derive(Default)]
 pub struct Collector {
@@ -144,7 +147,14 @@ impl Collector {
 
     /// A stack that the probes numbered before it was walked to its end has this number now.
     pub fn rename_stack(&mut self, from: u64, to: u64) {
-        self.aliases.insert(from, to);
+        if self.aliases.len() < ALIASES_KEPT {
+            self.aliases.insert(from, to);
+        }
+    }
+
+    /// A record came that is none.
+    pub fn note_undecoded(&mut self) {
+        self.undecoded += 1;
     }
 
     fn on_exit(&mut self, end_ns: u64, thread: &ThreadRecord) {

@@ -64,9 +64,7 @@ impl Walks {
             began.elapsed() < available
         });
         self.budget.spend(began.elapsed());
-        for (key, row) in rows {
-            self.refused_rows += u64::from(!tables.add_row(&key, &row));
-        }
+        self.teach(tables, &rows);
     }
 
     fn walk_on(
@@ -76,7 +74,10 @@ impl Walks {
         collector: &mut Collector,
         rows: &mut Vec<(RowKey, Row)>,
     ) {
-        let Some(partial) = decode_partial(record) else { return };
+        let Some(partial) = decode_partial(record) else {
+            collector.note_undecoded();
+            return;
+        };
         let start = Start { position: partial.position, exact: partial.exact };
         let mut memory = StackMemory::with_copy(partial.tid, partial.position.sp, partial.copy);
         let most = STACK_DEPTH.saturating_sub(partial.addresses.len());
@@ -100,9 +101,7 @@ impl Walks {
         let walk = symbolizer.walk(pid, start, STACK_DEPTH, &mut StackMemory::of(tid));
         let mut rows = Vec::new();
         self.learn(space, &walk, &mut rows);
-        for (key, row) in rows {
-            self.refused_rows += u64::from(!tables.add_row(&key, &row));
-        }
+        self.teach(tables, &rows);
         symbolizer.remember(pid, &walk.addresses);
         self.keep(pid, Walked { addresses: walk.addresses, complete: walk.complete })
     }
@@ -114,6 +113,12 @@ impl Walks {
             } else if self.taught.insert((space, *address)) {
                 rows.push((RowKey { address: *address, space, reserved: 0 }, *row));
             }
+        }
+    }
+
+    fn teach(&mut self, tables: &Tables, rows: &[(RowKey, Row)]) {
+        for (key, row) in rows {
+            self.refused_rows += u64::from(!tables.add_row(key, row));
         }
     }
 
