@@ -1,5 +1,7 @@
 //! From what the probes hand over to a [`crate::model::Profile`]: decoding, pairing, adding up.
 
+mod assemble;
+mod books;
 mod collector;
 mod decode;
 mod describe;
@@ -8,6 +10,7 @@ mod waits;
 #[cfg(test)]
 mod endless;
 
-pub use collector::{Collector, Names, Outcome};
+pub use assemble::{Names, Outcome};
+pub use collector::Collector;
 use decode::decode;
 pub use decode::decode_partial;
