@@ -5,7 +5,9 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::event::{Header, THREAD_EXIT, ThreadExit, UNTRACKED_EXIT, UntrackedExit};
 use profiler_common::state::State;
-use profiler_common::thread::{FLAG_ENDED, FLAG_KERNEL_THREAD, ThreadEntry, ThreadRecord};
+use profiler_common::thread::{
+    FLAG_ENDED, FLAG_EXITING, FLAG_KERNEL_THREAD, ThreadEntry, ThreadRecord,
+};
 
 use crate::globals;
 use crate::maps::{
@@ -178,6 +180,11 @@ pub fn name(task: Task, record: &mut ThreadRecord) {
 /// If the ring buffer is full they stay in the table, where the final pass finds them.
 #[inline(always)]
 pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
+    // From Linux 7 on the probe of the exit can be skipped (see `dwell_new`): nobody else would forget
+    // the process, and whoever waits for its end would wait for ever.
+    if record.flags & FLAG_EXITING == 0 && task.is_last_of_process() {
+        let _gone = PROCESSES.remove(&record.tgid);
+    }
     record.comm = task.comm();
     let Some(mut slot) = EVENTS.reserve::<ThreadExit>(0) else {
         maps::count(|loss| loss.events += 1);
