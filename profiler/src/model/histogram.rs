@@ -61,8 +61,8 @@ impl Latency {
         self.max = self.max.max(other.max);
     }
 
-    /// The duration that this share (0 to 1) of the waits does not exceed; at most 6.25 % off
-    /// (32 ns below 512 ns), and never above the maximum, which is exact.
+    /// The duration that this share (0 to 1) of the waits does not exceed; at most 6.4 % off
+    /// (a bucket and three digits; 33 ns below 512 ns), and never above the maximum, which is exact.
     pub fn quantile(&self, share: f64) -> Nanos {
         Nanos(self.histogram().value_at_quantile(share)).min(self.max)
     }
