@@ -11,7 +11,7 @@ use profiler_common::unwind::{Position, StackMemo};
 use profiler_common::wait::{NO_SYSCALL, WaitKey};
 
 use crate::file::{self, File, Nature};
-use crate::maps::{self, Place, Scratch};
+use crate::maps::{self, Scratch};
 use crate::registers::{Saved, Syscall};
 use crate::task::Task;
 use crate::{socket, stack};
@@ -52,11 +52,11 @@ pub fn classify(
     task_state: u32,
     record: &mut ThreadRecord,
     stacks: &mut StackMemo,
+    scratch: &mut Scratch,
 ) {
     let blocked = Blocked::new(task, task_state, record);
     record.open.key = blank(record.serial);
     record.open.peer_port = 0;
-    let Some(scratch) = maps::scratch(Place::Switch) else { return };
     let mut position = Position::default();
     if blocked.flags & FLAG_KERNEL_THREAD == 0 {
         let saved = Saved::of_current();

@@ -14,6 +14,7 @@ use profiler_common::thread::ThreadEntry;
 use profiler_common::unwind::{NEAR_WORDS, Row, RowKey};
 use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
+use crate::probes::switch::Moment;
 use crate::unwind::Walk;
 
 /// Books of each followed thread, by the address of its `task_struct`: it survives an exec, at
@@ -95,6 +96,7 @@ pub struct Scratch {
     pub stack: StackFrames,
     pub object: Object,
     pub walk: Walk,
+    pub moment: Moment,
     /// The lower end of a stack.
     pub words: [u64; NEAR_WORDS],
     pub partial: Partial,

@@ -12,7 +12,7 @@ use crate::books::{
 };
 use crate::classify::classify;
 use crate::globals;
-use crate::maps;
+use crate::maps::{self, Place, Scratch};
 use crate::task::Task;
 
 hook!("sched_switch", dwell_switch, dwell_switch_raw, |context| {
@@ -32,26 +32,67 @@ fn switch(
     next: Task,
     state: u32,
 ) {
-    let leaving = followed_entry(previous);
-    let entering = followed(next);
-    if leaving.is_none() && entering.is_none() {
-        return;
+    let Some(scratch) = maps::scratch(Place::Switch) else { return };
+    let left = followed_entry(previous);
+    let has_left = left.is_some();
+    if let Some(entry) = left {
+        let Some((now, start)) = clock() else { return };
+        switch_out(context, preempted, previous, state, entry, now, start, scratch);
     }
-    let Some((now, start)) = clock() else { return };
-    let mut at = now;
-    if let Some(entry) = leaving {
-        at = switch_out(context, preempted, previous, state, entry, now, start);
+    // Looked up only here: held across all of the above, it would be two cases to the verifier.
+    let Some(record) = followed(next) else { return };
+    let moment = if has_left { Some(scratch.moment.read()) } else { Moment::now() };
+    let Some(Moment { at, now, start }) = moment else { return };
+    // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
+    // event of this thread.
+    switch_in(record, if at > record.since_ns { at } else { now }, start);
+    post_late(record);
+}
+
+/// The times of a switch. Kept in a table's memory while the verifier walks through `classify`: what
+/// it knows about a time in a register differs with each way that led there, and each way would be
+/// walked for itself (a million instructions instead of a quarter of that).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// When the run ended, by the scheduler's clock.
+    at: u64,
+    now: u64,
+    /// Beginning of the window.
+    start: u64,
+}
+
+impl Moment {
+    #[inline(always)]
+    fn now() -> Option<Self> {
+        let (now, start) = clock()?;
+        Some(Self { at: now, now, start })
     }
-    if let Some(record) = entering {
-        // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
-        // event of this thread.
-        switch_in(record, if at > record.since_ns { at } else { now }, start);
-        post_late(record);
+
+    /// Volatile, or the compiler would keep the registers.
+    #[inline(always)]
+    fn read(&self) -> Self {
+        // SAFETY: a reference.
+        unsafe { core::ptr::read_volatile(self) }
+    }
+
+    /// Whether the window has begun.
+    #[inline(always)]
+    fn is_inside(&self) -> bool {
+        let moment = self.read();
+        moment.now > moment.start
+    }
+
+    #[inline(always)]
+    fn write(&mut self, moment: Self) {
+        // SAFETY: a reference.
+        unsafe { core::ptr::write_volatile(self, moment) }
     }
 }
 
-/// The thread held the CPU until now; it goes on as ready, as blocked, or not at all. Returns when
-/// it really ended, by the scheduler's clock.
+/// The thread held the CPU until now; it goes on as ready, as blocked, or not at all. Leaves the
+/// times of the switch in `scratch`.
+#[expect(clippy::too_many_arguments, reason = "the arguments of the hook, and where it stands")]
 #[inline(always)]
 fn switch_out(
     context: *mut core::ffi::c_void,
@@ -61,7 +102,8 @@ fn switch_out(
     entry: &mut ThreadEntry,
     now: u64,
     start: u64,
-) -> u64 {
+    scratch: &mut Scratch,
+) {
     let record = &mut entry.record;
     give_up_post(record);
     let was = record.state;
@@ -74,24 +116,24 @@ fn switch_out(
         give_up_post(record);
     }
     let at = close_run(record, run, now, start);
+    scratch.moment.write(Moment { at, now, start });
     if state & task_state::DEAD != 0 {
-        // Up to where the books are closed: `close_run` may have moved that past `at`.
+        // Up to where the books are closed: `close_run` may have moved that past the run's end.
         finish(task, record, record.since_ns);
-        return at;
+        return;
     }
     let blocks = !preempted && state & task_state::BLOCKED != 0;
-    if now > start {
+    if scratch.moment.is_inside() {
         record.voluntary += blocks as u64;
         record.involuntary += !blocks as u64;
     }
     if blocks {
         record.waker.cause = CAUSE_UNKNOWN;
-        classify(context, task, state, record, &mut entry.memo);
+        classify(context, task, state, record, &mut entry.memo, scratch);
         record.state = record.open.key.kind;
     } else {
         record.state = State::Runnable as u8;
     }
-    at
 }
 
 /// The run that ends, by the scheduler's accounts; nothing of use where it keeps none.

@@ -270,9 +270,12 @@ impl Collector {
     /// The time since the last event of a thread belongs to the state it is in.
     fn close_open_interval(&mut self, thread: &ThreadRecord, end_ns: u64, books: &mut Books) {
         let since = thread.since_ns.max(self.window_start);
-        // The probes move borders by up to 20 µs to where the scheduler has them, here past the
-        // end of the window, and what they moved they added to the wait for a CPU.
-        books.times.take_back(State::Runnable, Nanos(since).since(Nanos(end_ns)));
+        // The probes move borders by up to 200 µs to where the scheduler has them, here past the
+        // end of the window, and what they moved they added to the wait for a CPU or to the run.
+        let past = Nanos(since).since(Nanos(end_ns));
+        let rest = past.since(books.times.of(State::Runnable));
+        books.times.take_back(State::Runnable, past);
+        books.times.take_back(State::Running, rest);
         let (state, open) = open_state(thread);
         let end = Nanos(end_ns);
         let entered = Nanos(thread.unseen_wakeup_ns.clamp(since, since.max(end_ns)));
