@@ -1,6 +1,8 @@
 //! The few words by which user space steers the probes, and the counters by which the probes
 //! say what they had to refuse.
 
+use crate::state::State;
+
 /// Written by user space, read by every probe.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +57,15 @@ pub struct Loss {
     pub threads: u64,
     /// Processes for which the process table had no place.
     pub processes: u64,
-    /// Waits whose key found no place in the wait table; their time is unattributed.
-    pub waits: u64,
+    /// Waits whose key found no place in the wait table, by kind: their time is part of the
+    /// thread's books, and of no row.
+    pub waits: [u64; State::COUNT],
+    /// Futexes that found no place in the table of those.
+    pub queues: u64,
+    /// Reasons, and waits with their reasons, that found no place.
+    pub reasons: u64,
+    /// Locks of the kernel that found no place.
+    pub kernel_locks: u64,
     /// Stacks that found no place in the stack table.
     pub stacks: u64,
     /// Stacks that could not be walked.

@@ -71,6 +71,18 @@ offsets! {
     se_sum_exec = "sched_entity"."sum_exec_runtime",
     /// CPU time when it was last given a CPU.
     se_prev_sum_exec = "sched_entity"."prev_sum_exec_runtime",
+    /// Its address space.
+    task_mm = "task_struct"."mm",
+    /// The lock of an address space.
+    mm_mmap_lock = "mm_struct"."mmap_lock",
+    /// Signals that wait for it.
+    task_pending = "task_struct"."pending",
+    /// Signals that it does not take now.
+    task_blocked = "task_struct"."blocked",
+    /// Signals that wait for any thread of the process.
+    signal_shared_pending = "signal_struct"."shared_pending",
+    /// The set of signals that wait.
+    sigpending_signal = "sigpending"."signal",
     /// cgroups it is in.
     task_cgroups = "task_struct"."cgroups",
     /// Threads of the process that have not begun to exit.

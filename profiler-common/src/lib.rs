@@ -5,10 +5,12 @@
 //! something else on the other.
 #![no_std]
 
+pub mod blame;
 pub mod control;
 pub mod event;
 pub mod histogram;
 pub mod kernel;
+pub mod lock;
 pub mod object;
 pub mod state;
 pub mod syscall;

@@ -1,5 +1,6 @@
 //! The books of one thread.
 
+use crate::blame::Past;
 use crate::state::State;
 use crate::unwind::{Position, StackMemo};
 use crate::wait::WaitKey;
@@ -47,6 +48,8 @@ pub const CAUSE_UNKNOWN: u32 = 0;
 pub const CAUSE_THREAD: u32 = 1;
 /// An interrupt: a timer, a device, or the network stack on its behalf.
 pub const CAUSE_INTERRUPT: u32 = 2;
+/// A signal (known for futexes only).
+pub const CAUSE_SIGNAL: u32 = 3;
 
 /// The file that a thread waited on last, and what came of looking at it. The inode number is
 /// unique in the file systems of sockets and pipes, so together with the address of the file it
@@ -77,7 +80,9 @@ pub struct OpenWait {
     /// Port of the peer, where the object leaves it open.
     pub peer_port: u16,
     /// Named so that no padding is left undefined.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// The value that a waiter for a futex expects there.
+    pub value: u32,
 }
 
 /// The books of one thread, kept by the probes under the thread's run-queue lock.
@@ -112,6 +117,9 @@ pub struct ThreadRecord {
     pub unseen_wakeup_ns: u64,
     /// All of its waits for a CPU by the scheduler's accounts, when it last left one.
     pub run_delay_ns: u64,
+    /// Of the time in which it waited for a CPU, what followed a preemption or a yield; the rest
+    /// followed a wakeup.
+    pub preempted_ns: u64,
     /// Switches in which it blocked.
     pub voluntary: u64,
     /// Switches in which it was preempted or yielded.
@@ -136,8 +144,12 @@ pub struct ThreadRecord {
     pub flags: u8,
     /// Whether the stack of the wait in `open` was known and walked all the same: a `RECHECK_`.
     pub recheck: u8,
+    /// Non-zero while it counts among those that wait for a futex ([`crate::lock::Queue`]).
+    pub queued: u8,
+    /// Non-zero when it was preempted, or yielded, and has not got a CPU since.
+    pub preempted: u8,
     /// Named so that no padding is left undefined.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 3],
     /// Its name.
     pub comm: Comm,
 }
@@ -155,11 +167,15 @@ pub const RECHECK_WRONG: u8 = 2;
 pub struct ThreadEntry {
     /// Its books.
     pub record: ThreadRecord,
-    /// Its last stacks; of no use to user space.
+    /// Its last stacks; of no use to user space, like all that follows.
     pub memo: StackMemo,
+    /// Its last waits.
+    pub past: Past,
 }
 
-const _: () = assert!(size_of::<ThreadRecord>() == 416);
-const _: () =
-    assert!(size_of::<ThreadEntry>() == size_of::<ThreadRecord>() + size_of::<StackMemo>());
+const _: () = assert!(size_of::<ThreadRecord>() == 424);
+const _: () = assert!(
+    size_of::<ThreadEntry>()
+        == size_of::<ThreadRecord>() + size_of::<StackMemo>() + size_of::<Past>()
+);
 const _: () = assert!(size_of::<Waker>() == 32);

@@ -7,7 +7,7 @@ use profiler_common::thread::{
     CAUSE_THREAD, FLAG_SEED_WAIT, FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, RECHECK_NONE,
     RECHECK_WRONG, ThreadRecord, Waker,
 };
-use profiler_common::wait::{NO_SYSCALL, WAKERS, WaitStats};
+use profiler_common::wait::{NO_SYSCALL, WAKERS, WaitKey, WaitStats};
 
 use crate::maps::{self, BLANK_WAIT, WAITS, slot};
 
@@ -107,16 +107,12 @@ pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
 fn post(record: &mut ThreadRecord) {
     let ns = record.unposted_ns;
     let clipped = record.flags & FLAG_UNPOSTED_CLIPPED != 0;
-    let Some(stats) = entry(record) else { return };
+    let Some(stats) = entry(&record.open.key) else { return };
     record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
     record.totals_ns[slot(record.open.key.kind as u32, State::COUNT)] += ns;
-    stats.count += 1;
-    stats.total_ns += ns;
-    stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
     stats.clipped += clipped as u32;
-    stats.histogram[slot(bucket_of(ns), BUCKETS)] += 1;
     note_port(stats, record.open.peer_port);
-    note_waker(stats, &record.waker);
+    add(stats, ns, &record.waker);
     if record.recheck != RECHECK_NONE {
         let wrong = record.recheck == RECHECK_WRONG;
         maps::count(|loss| {
@@ -136,14 +132,34 @@ pub fn post_late(record: &mut ThreadRecord) {
     }
 }
 
-/// The thread leaves the CPU, and may wait again: a wait that found no entry is lost.
+/// The thread leaves the CPU, and may wait again: a wait that found no entry is in no row, only in
+/// the books.
 #[inline(always)]
 pub fn give_up_post(record: &mut ThreadRecord) {
     if record.flags & FLAG_UNPOSTED != 0 {
         record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
-        record.totals_ns[State::Unattributed as usize] += record.unposted_ns;
-        maps::count(|loss| loss.waits += 1);
+        let kind = slot(record.open.key.kind as u32, State::COUNT);
+        record.totals_ns[kind] += record.unposted_ns;
+        maps::count(|loss| loss.waits[kind] += 1);
     }
+}
+
+/// Adds a wait for a CPU to its sums. The time is in the books already.
+#[inline(always)]
+pub fn add_ready(key: &WaitKey, ns: u64, before: &Waker) {
+    match entry(key) {
+        Some(stats) => add(stats, ns, before),
+        None => maps::count(|loss| loss.waits[State::Runnable as usize] += 1),
+    }
+}
+
+#[inline(always)]
+fn add(stats: &mut WaitStats, ns: u64, waker: &Waker) {
+    stats.count += 1;
+    stats.total_ns += ns;
+    stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
+    stats.histogram[slot(bucket_of(ns), BUCKETS)] += 1;
+    note_waker(stats, waker);
 }
 
 /// Ends a wait whose wakeup nobody showed, and the wait for a CPU behind it. Only the scheduler knows
@@ -170,17 +186,17 @@ pub fn open_seed(record: &mut ThreadRecord) {
     }
 }
 
-/// The sums for the wait in `record.open`, added if new.
+/// The sums for a wait, added if new.
 #[inline(always)]
-fn entry(record: &ThreadRecord) -> Option<&'static mut WaitStats> {
-    if let Some(stats) = WAITS.get_ptr_mut(&record.open.key) {
+fn entry(key: &WaitKey) -> Option<&'static mut WaitStats> {
+    if let Some(stats) = WAITS.get_ptr_mut(key) {
         // SAFETY: only this thread's events write it, under its run-queue lock.
         return Some(unsafe { &mut *stats });
     }
     let blank = BLANK_WAIT.get(0)?;
-    WAITS.insert(&record.open.key, blank, BPF_NOEXIST as u64).ok()?;
+    WAITS.insert(key, blank, BPF_NOEXIST as u64).ok()?;
     // SAFETY: as above.
-    WAITS.get_ptr_mut(&record.open.key).map(|stats| unsafe { &mut *stats })
+    WAITS.get_ptr_mut(key).map(|stats| unsafe { &mut *stats })
 }
 
 #[inline(always)]

@@ -57,6 +57,7 @@ pub fn classify(
     let blocked = Blocked::new(task, task_state, record);
     record.open.key = blank(record.serial);
     record.open.peer_port = 0;
+    record.open.value = 0;
     let mut position = Position::default();
     if blocked.flags & FLAG_KERNEL_THREAD == 0 {
         let saved = Saved::of_current();
@@ -114,6 +115,9 @@ pub fn describe(
     } else {
         interruptible(class, syscall, open)
     };
+    if open.key.kind == State::Futex as u8 {
+        open.value = syscall.third as u32;
+    }
     if !matches!(use_of_file, FileUse::None)
         && let Some(file) = File::of(blocked.task, syscall.first)
     {

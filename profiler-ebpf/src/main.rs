@@ -12,14 +12,18 @@
 #![expect(internal_features, reason = "atomic addition, which core does not offer on this target")]
 
 mod adopt;
+mod blame;
 mod books;
 mod classify;
+mod contention;
 mod file;
 mod globals;
 mod log;
 mod maps;
 mod memo;
 mod probes;
+mod queue;
+mod ready;
 mod registers;
 mod socket;
 mod stack;

@@ -7,13 +7,16 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use profiler_common::blame::{Blame, BlameKey, Reason};
 use profiler_common::control::{Control, Loss};
 use profiler_common::event::{COPY_BYTES, PartialStack};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
 use profiler_common::object::Object;
 use profiler_common::thread::ThreadEntry;
 use profiler_common::unwind::{NEAR_WORDS, Row, RowKey};
 use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
+use crate::blame::Search;
 use crate::probes::switch::Moment;
 use crate::unwind::Walk;
 
@@ -42,6 +45,23 @@ pub static REQUESTED: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_
 #[map(name = "dwell_waits")]
 pub static WAITS: HashMap<WaitKey, WaitStats> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Reasons by the hash of what they say.
+#[map(name = "dwell_reasons")]
+pub static REASONS: HashMap<u64, Reason> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// How much of which wait goes to which reason.
+#[map(name = "dwell_blame")]
+pub static BLAME: HashMap<BlameKey, Blame> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Futexes that somebody waited for.
+#[map(name = "dwell_queues")]
+pub static QUEUES: HashMap<QueueKey, Queue> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// Locks of the kernel that somebody waited for.
+#[map(name = "dwell_klocks")]
+pub static KERNEL_LOCKS: HashMap<KernelLockKey, KernelLockStats> =
+    HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
 /// Stacks by the hash of their frames.
 #[map(name = "dwell_stacks")]
@@ -96,6 +116,7 @@ pub struct Scratch {
     pub stack: StackFrames,
     pub object: Object,
     pub walk: Walk,
+    pub search: Search,
     pub moment: Moment,
     /// The lower end of a stack.
     pub words: [u64; NEAR_WORDS],
@@ -113,14 +134,16 @@ pub struct Partial {
 pub const KERNEL_DEPTH: usize = 32;
 
 #[map(name = "dwell_scratch")]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(3, 0);
 
-/// Where a [`Scratch`] is used. Interrupts are off in `sched_switch`, so nothing else on that CPU
-/// uses its own meanwhile; the seeding pass can be interrupted by it, and is alone with itself.
+/// Where a [`Scratch`] is used. Interrupts are off in `sched_switch` and `sched_waking`, so nothing
+/// else on that CPU uses theirs meanwhile. The others can be interrupted by these, and are alone with
+/// themselves: the kernel runs no program inside itself.
 #[derive(Clone, Copy)]
 pub enum Place {
-    Switch = 0,
+    Scheduler = 0,
     Seed = 1,
+    Contention = 2,
 }
 
 /// Zeroes from which new entries are made; never written.
@@ -128,6 +151,8 @@ pub enum Place {
 pub static BLANK_THREAD: Array<ThreadEntry> = Array::with_max_entries(1, 0);
 #[map(name = "dwell_zero_w")]
 pub static BLANK_WAIT: Array<WaitStats> = Array::with_max_entries(1, 0);
+#[map(name = "dwell_zero_k")]
+pub static BLANK_KERNEL_LOCK: Array<KernelLockStats> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {

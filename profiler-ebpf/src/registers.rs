@@ -16,7 +16,7 @@ pub struct Saved {
     _r8: u64,
     ax: u64,
     _cx: u64,
-    _dx: u64,
+    dx: u64,
     si: u64,
     di: u64,
     orig_ax: u64,
@@ -39,6 +39,7 @@ pub struct Syscall {
     pub number: u16,
     pub first: u64,
     pub second: u64,
+    pub third: u64,
 }
 
 impl Saved {
@@ -66,7 +67,7 @@ impl Saved {
             return None;
         }
         let number = if self.cs == USER32_CS { NO_SYSCALL as u64 } else { self.orig_ax };
-        Some(Syscall { number: number as u16, first: self.di, second: self.si })
+        Some(Syscall { number: number as u16, first: self.di, second: self.si, third: self.dx })
     }
 
     /// Where its user code stands.

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, ThreadRecord};
 
-use crate::globals;
+use crate::globals::{self, field};
 use crate::registers::Saved;
 use crate::task::Task;
 
@@ -58,4 +58,20 @@ fn delivers(syscall: u16) -> bool {
         found |= number == syscall;
     }
     found
+}
+
+/// Whether a signal ends the wait of a thread: one waits for it, or for its process, that it takes
+/// (`signal_wake_up_state` comes after that, kernel/signal.c).
+#[inline(always)]
+pub fn is_signalled(task: Task) -> bool {
+    let own: u64 = match field::task_pending().of(task.0) {
+        Some(pending) => field::sigpending_signal().load(pending),
+        None => return false,
+    };
+    let signal: u64 = field::task_signal().load(task.0);
+    let shared: u64 = match field::signal_shared_pending().of(signal) {
+        Some(pending) => field::sigpending_signal().load(pending),
+        None => 0,
+    };
+    (own | shared) & !field::task_blocked().load::<u64>(task.0) != 0
 }

@@ -11,7 +11,7 @@ use crate::adopt::{
 use crate::log::trace;
 use crate::maps::PROCESSES;
 use crate::task::Task;
-use crate::{globals, memo};
+use crate::{blame, globals, memo};
 
 hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
     trace!(&context, "fork: {}", Task(context.arg(1)).global_tid());
@@ -54,6 +54,7 @@ fn exec(task: Task) {
         name(task, &mut entry.record);
         entry.record.space = renew_space(entry.record.tgid);
         memo::forget(&mut entry.memo);
+        blame::forget(&mut entry.past);
         return;
     }
     let wanted = globals::comm();

@@ -2,6 +2,7 @@
 //! arguments, and call the same body.
 
 pub mod cgroup;
+pub mod contention;
 pub mod lifetime;
 pub mod page_fault;
 pub mod seed;

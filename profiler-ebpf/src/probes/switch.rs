@@ -1,19 +1,20 @@
 //! `sched_switch`: a CPU goes from one thread to another.
 
 use aya_ebpf::EbpfContext;
+use profiler_common::blame::SHORTEST_SPAN_NS;
 use profiler_common::kernel::task_state;
 use profiler_common::state::{State, is_wait};
 use profiler_common::thread::{CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
 
 use super::{clock, hook};
-use crate::adopt::{finish, followed, followed_entry};
+use crate::adopt::{finish, followed_entry};
 use crate::books::{
     Run, close, close_run, close_unseen, close_wait, give_up_post, open_seed, post_late,
 };
 use crate::classify::classify;
-use crate::globals;
 use crate::maps::{self, Place, Scratch};
 use crate::task::Task;
+use crate::{blame, globals, queue, ready};
 
 hook!("sched_switch", dwell_switch, dwell_switch_raw, |context| {
     let preempted: u64 = context.arg(0);
@@ -32,7 +33,7 @@ fn switch(
     next: Task,
     state: u32,
 ) {
-    let Some(scratch) = maps::scratch(Place::Switch) else { return };
+    let Some(scratch) = maps::scratch(Place::Scheduler) else { return };
     let left = followed_entry(previous);
     let has_left = left.is_some();
     if let Some(entry) = left {
@@ -40,13 +41,18 @@ fn switch(
         switch_out(context, preempted, previous, state, entry, now, start, scratch);
     }
     // Looked up only here: held across all of the above, it would be two cases to the verifier.
-    let Some(record) = followed(next) else { return };
+    let Some(entry) = followed_entry(next) else { return };
+    let record = &mut entry.record;
     let moment = if has_left { Some(scratch.moment.read()) } else { Moment::now() };
     let Some(Moment { at, now, start }) = moment else { return };
     // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
     // event of this thread.
     switch_in(record, if at > record.since_ns { at } else { now }, start);
     post_late(record);
+    let waited = record.last_ready_ns;
+    if waited >= SHORTEST_SPAN_NS {
+        ready::note(entry, previous, waited, now);
+    }
 }
 
 /// The times of a switch. Kept in a table's memory while the verifier walks through `classify`: what
@@ -131,7 +137,11 @@ fn switch_out(
         record.waker.cause = CAUSE_UNKNOWN;
         classify(context, task, state, record, &mut entry.memo, scratch);
         record.state = record.open.key.kind;
+        if record.state == State::Futex as u8 {
+            queue::enter(record, scratch.moment.read().at);
+        }
     } else {
+        record.preempted = 1;
         record.state = State::Runnable as u8;
     }
 }
@@ -174,13 +184,17 @@ fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
         let ns =
             close(record, if ready { State::Runnable } else { State::Unattributed }, now, start);
         record.last_ready_ns = if ready { ns } else { 0 };
+        if record.preempted != 0 {
+            record.preempted_ns += record.last_ready_ns;
+        }
     }
     record.state = State::Running as u8;
 }
 
 /// Ends the wait of a thread that has been put back on a run queue.
 #[inline(always)]
-pub fn wake(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
+pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
+    let record = &mut entry.record;
     if record.state == State::Unsettled as u8 {
         // `sched_wakeup` also fires for a thread that had not left its CPU yet.
         if task.is_on_cpu() {
@@ -190,6 +204,18 @@ pub fn wake(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
     } else if !is_wait(record.state) {
         return;
     }
+    let since = record.since_ns;
     close_wait(record, now, start);
     record.state = State::Runnable as u8;
+    record.preempted = 0;
+    if record.queued != 0 {
+        // Nobody showed who woke it.
+        queue::leave(record, now, 0, start);
+    }
+    let past = &mut entry.past;
+    if record.open.key.kind == State::Futex as u8 {
+        past.futex = record.open.key.object;
+        past.futex_since_ns = now;
+    }
+    blame::keep(past, &record.open.key, since, now, past.reason);
 }

@@ -4,28 +4,70 @@
 
 use aya_ebpf::EbpfContext;
 use profiler_common::state::{State, is_wait};
+use profiler_common::thread::{CAUSE_SIGNAL, CAUSE_THREAD, FLAG_SEED_WAIT, ThreadEntry};
 
 use super::lifetime::fork;
 use super::switch::wake;
 use super::{clock, hook};
-use crate::adopt::followed;
+use crate::adopt::{followed, followed_entry};
+use crate::maps::{self, Place};
 use crate::task::Task;
-use crate::waker;
+use crate::{blame, queue, waker};
 
 hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
-    if let Some(record) = followed(Task(context.arg(0)))
-        && (is_wait(record.state) || record.state == State::Unsettled as u8)
+    let task = Task(context.arg(0));
+    if let Some(entry) = followed_entry(task)
+        && (is_wait(entry.record.state) || entry.record.state == State::Unsettled as u8)
     {
-        waker::note(context.as_ptr(), record);
+        waker::note(context.as_ptr(), &mut entry.record);
+        ends(task, entry);
     }
 });
 
+/// The current thread, or an interrupt, ends the wait of a thread: takes it out of the queue that it
+/// is in, and looks for what took so long.
+#[inline(always)]
+fn ends(task: Task, entry: &mut ThreadEntry) {
+    let Some((now, start)) = clock() else { return };
+    let record = &mut entry.record;
+    entry.past.reason = 0;
+    if record.open.key.kind == State::Futex as u8 && waker::is_signalled(task) {
+        record.waker.cause = CAUSE_SIGNAL;
+    }
+    let by_thread = record.waker.cause == CAUSE_THREAD;
+    let from = if record.since_ns > start { record.since_ns } else { start };
+    let due = by_thread && blame::is_due(&mut entry.past, from, now);
+    if record.queued == 0 && !due {
+        return;
+    }
+    let holder = if by_thread { followed_entry(Task::current()) } else { None };
+    if record.queued != 0 {
+        let acquired = match &holder {
+            Some(holder) if holder.past.futex == record.open.key.object => {
+                holder.past.futex_since_ns
+            }
+            _ => 0,
+        };
+        queue::leave(record, now, acquired, start);
+    }
+    if !due {
+        return;
+    }
+    let Some(scratch) = maps::scratch(Place::Scheduler) else { return };
+    let is_seed = record.state == State::Unsettled as u8;
+    if is_seed && record.flags & FLAG_SEED_WAIT == 0 {
+        return;
+    }
+    let key = if is_seed { record.seed.key } else { record.open.key };
+    blame::explain(&mut entry.past, &key, holder, from, now, scratch);
+}
+
 hook!("sched_wakeup", dwell_wakeup, dwell_wakeup_raw, |context| {
     let task = Task(context.arg(0));
-    if let Some(record) = followed(task)
+    if let Some(entry) = followed_entry(task)
         && let Some((now, start)) = clock()
     {
-        wake(task, record, now, start);
+        wake(task, entry, now, start);
     }
 });
 

@@ -184,10 +184,10 @@ impl Collector {
             lost_stacks: loss.stacks + self.folded_waits,
             lost_keys: loss.threads
                 + loss.processes
-                + loss.waits
+                + loss.waits.iter().sum::<u64>()
                 + loss.objects
                 + self.folded_waits,
-            lost_waits: loss.waits,
+            lost_waits: loss.waits.iter().sum(),
             lost_threads: loss.threads,
             lost_processes: loss.processes,
             lost_objects: loss.objects + self.folded_waits,

@@ -146,6 +146,7 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
         last_ready_ns: bytes.get_u64_ne(),
         unseen_wakeup_ns: bytes.get_u64_ne(),
         run_delay_ns: bytes.get_u64_ne(),
+        preempted_ns: bytes.get_u64_ne(),
         voluntary: bytes.get_u64_ne(),
         involuntary: bytes.get_u64_ne(),
         fault_ino: bytes.get_u64_ne(),
@@ -158,6 +159,8 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
         state: bytes.get_u8(),
         flags: bytes.get_u8(),
         recheck: bytes.get_u8(),
+        queued: bytes.get_u8(),
+        preempted: bytes.get_u8(),
         reserved: std::array::from_fn(|_| bytes.get_u8()),
         comm: comm(bytes),
     }
@@ -174,7 +177,8 @@ fn open_wait(bytes: &mut &[u8]) -> OpenWait {
             detail: bytes.get_u8(),
         },
         peer_port: bytes.get_u16_ne(),
-        reserved: std::array::from_fn(|_| bytes.get_u16_ne()),
+        reserved: bytes.get_u16_ne(),
+        value: bytes.get_u32_ne(),
     }
 }
 

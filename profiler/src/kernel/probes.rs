@@ -30,7 +30,7 @@ const fn needed(tracepoint: &'static str, program: &'static str, raw_twin: &'sta
 
 /// The lifetimes come before the switches: a thread born while the probes are being attached is
 /// then followed before its first switch.
-pub(super) const HOOKS: [Hook; 10] = [
+pub(super) const HOOKS: [Hook; 12] = [
     needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
     needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
     needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
@@ -49,6 +49,18 @@ pub(super) const HOOKS: [Hook; 10] = [
         program: "dwell_fault",
         raw_twin: "dwell_fault_raw",
         optional: Some("the file behind a page fault"),
+    },
+    Hook {
+        tracepoint: "contention_begin",
+        program: "dwell_lock_begin",
+        raw_twin: "dwell_lock_begin_raw",
+        optional: Some("locks of the kernel"),
+    },
+    Hook {
+        tracepoint: "contention_end",
+        program: "dwell_lock_end",
+        raw_twin: "dwell_lock_end_raw",
+        optional: Some("locks of the kernel"),
     },
     Hook {
         tracepoint: "cgroup_attach_task",
@@ -237,6 +249,7 @@ impl Probes {
                 (Ok(()), _) => {
                     self.attached.push(Attached { tracepoint: hook.tracepoint, typed });
                 }
+                (Err(_), Some(feature)) if self.off.contains(&feature) => {}
                 (Err(_), Some(feature)) => self.off.push(feature),
                 (Err(error), None) => return Err(error),
             }

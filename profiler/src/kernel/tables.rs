@@ -6,7 +6,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
+use profiler_common::blame::{Blame, BlameKey, Reason};
 use profiler_common::control::Loss;
+use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
 use profiler_common::object::Object;
 use profiler_common::thread::{ThreadEntry, ThreadRecord};
 use profiler_common::unwind::{Row, RowKey};
@@ -30,6 +32,20 @@ unsafe impl Plain for Row {}
 unsafe impl Plain for StackFrames {}
 // SAFETY: as above.
 unsafe impl Plain for Object {}
+// SAFETY: as above.
+unsafe impl Plain for Reason {}
+// SAFETY: as above.
+unsafe impl Plain for BlameKey {}
+// SAFETY: as above.
+unsafe impl Plain for Blame {}
+// SAFETY: as above.
+unsafe impl Plain for QueueKey {}
+// SAFETY: as above.
+unsafe impl Plain for Queue {}
+// SAFETY: as above.
+unsafe impl Plain for KernelLockKey {}
+// SAFETY: as above.
+unsafe impl Plain for KernelLockStats {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}
 // SAFETY: as above.
@@ -55,6 +71,10 @@ pub struct Tables {
     stacks: MapData,
     rows: MapData,
     objects: MapData,
+    reasons: MapData,
+    blame: MapData,
+    queues: MapData,
+    kernel_locks: MapData,
     programs: Vec<OwnedFd>,
     #[cfg(feature = "probe-log")]
     lines: super::log::Lines,
@@ -86,6 +106,10 @@ impl Tables {
             stacks: hash::<u64, StackFrames>(ebpf, "dwell_stacks")?,
             rows: hash::<RowKey, Row>(ebpf, "dwell_rows")?,
             objects: hash::<u64, Object>(ebpf, "dwell_objects")?,
+            reasons: hash::<u64, Reason>(ebpf, "dwell_reasons")?,
+            blame: hash::<BlameKey, Blame>(ebpf, "dwell_blame")?,
+            queues: hash::<QueueKey, Queue>(ebpf, "dwell_queues")?,
+            kernel_locks: hash::<KernelLockKey, KernelLockStats>(ebpf, "dwell_klocks")?,
             programs,
             #[cfg(feature = "probe-log")]
             lines: super::log::Lines::of(ebpf),
@@ -94,7 +118,8 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Under keys that no probe uses: ids of stacks and objects are odd, thread numbers not 0.
+    /// Under keys that no probe uses: ids of stacks, objects and reasons are odd, thread numbers and
+    /// address spaces not 0.
     fn warm(&self) {
         // SAFETY: integers only: zero is valid.
         let (thread, wait, stack, object) =
@@ -103,6 +128,9 @@ impl Tables {
         warm(self.waits.fd().as_fd(), &WaitKey::default(), &wait);
         warm(self.stacks.fd().as_fd(), &0u64, &stack);
         warm(self.objects.fd().as_fd(), &0u64, &object);
+        warm(self.reasons.fd().as_fd(), &0u64, &Reason::default());
+        warm(self.blame.fd().as_fd(), &BlameKey::default(), &Blame::default());
+        warm(self.queues.fd().as_fd(), &QueueKey::default(), &Queue::default());
     }
 
     /// Hands every record that waits in the ring buffer to `each`.
@@ -166,6 +194,29 @@ impl Tables {
         for_each(&self.objects, "dwell_objects", each)
     }
 
+    /// Hands every reason to `each`.
+    pub fn for_each_reason(&self, each: impl FnMut(u64, &Reason)) -> Result<(), KernelError> {
+        for_each(&self.reasons, "dwell_reasons", each)
+    }
+
+    /// Hands every part of a wait with its reason to `each`.
+    pub fn for_each_blame(&self, each: impl FnMut(BlameKey, &Blame)) -> Result<(), KernelError> {
+        for_each(&self.blame, "dwell_blame", each)
+    }
+
+    /// Hands every futex that was waited for to `each`.
+    pub fn for_each_queue(&self, each: impl FnMut(QueueKey, &Queue)) -> Result<(), KernelError> {
+        for_each(&self.queues, "dwell_queues", each)
+    }
+
+    /// Hands every lock of the kernel that was waited for to `each`.
+    pub fn for_each_kernel_lock(
+        &self,
+        each: impl FnMut(KernelLockKey, &KernelLockStats),
+    ) -> Result<(), KernelError> {
+        for_each(&self.kernel_locks, "dwell_klocks", each)
+    }
+
     /// Whether a process is left that the probes follow (initial namespace; not for a whole host).
     pub fn any_process(&self) -> Result<bool, KernelError> {
         let mut any = false;
@@ -207,7 +258,18 @@ impl Tables {
 
     /// Memory of all of the tables in the kernel, in bytes.
     pub fn memory_bytes(&self) -> u64 {
-        [&self.threads, &self.processes, &self.waits, &self.stacks, &self.rows, &self.objects]
+        [
+            &self.threads,
+            &self.processes,
+            &self.waits,
+            &self.stacks,
+            &self.rows,
+            &self.objects,
+            &self.reasons,
+            &self.blame,
+            &self.queues,
+            &self.kernel_locks,
+        ]
             .into_iter()
             .filter_map(|map| {
                 let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
@@ -262,7 +324,10 @@ fn add(a: Loss, b: Loss) -> Loss {
     Loss {
         threads: a.threads + b.threads,
         processes: a.processes + b.processes,
-        waits: a.waits + b.waits,
+        waits: std::array::from_fn(|kind| a.waits[kind] + b.waits[kind]),
+        queues: a.queues + b.queues,
+        reasons: a.reasons + b.reasons,
+        kernel_locks: a.kernel_locks + b.kernel_locks,
         stacks: a.stacks + b.stacks,
         stack_failures: a.stack_failures + b.stack_failures,
         objects: a.objects + b.objects,

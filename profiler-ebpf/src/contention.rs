@@ -1,0 +1,91 @@
+//! Waits for locks of the kernel.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use profiler_common::lock::{KernelLockKey, KernelLockStats, OCTAVES};
+use profiler_common::thread::ThreadEntry;
+
+use crate::globals::field;
+use crate::maps::{self, BLANK_KERNEL_LOCK, KERNEL_LOCKS, Place, slot};
+use crate::stack;
+use crate::task::Task;
+
+/// The thread begins to wait for a lock. A mutex is waited for with its own spin lock inside: the
+/// outer wait counts.
+#[inline(always)]
+pub fn begin(entry: &mut ThreadEntry, lock: u64, flags: u32, now: u64) {
+    let past = &mut entry.past;
+    if past.kernel_lock == 0 {
+        past.kernel_lock = lock;
+        past.kernel_lock_flags = flags;
+        past.kernel_lock_since_ns = now;
+    }
+}
+
+/// The thread has the lock, or has given up.
+#[inline(always)]
+pub fn end(
+    context: *mut core::ffi::c_void,
+    entry: &mut ThreadEntry,
+    lock: u64,
+    now: u64,
+    window: u64,
+) {
+    let past = &mut entry.past;
+    if past.kernel_lock != lock {
+        return;
+    }
+    past.kernel_lock = 0;
+    let since = past.kernel_lock_since_ns;
+    let from = if since > window { since } else { window };
+    if now <= from {
+        return;
+    }
+    let Some(scratch) = maps::scratch(Place::Contention) else { return };
+    let stack = stack::kernel(context, scratch).stack;
+    let key =
+        KernelLockKey { stack, serial: entry.record.serial, flags: entry.past.kernel_lock_flags };
+    let Some(stats) = stats(&key) else {
+        maps::count(|loss| loss.kernel_locks += 1);
+        return;
+    };
+    let ns = now - from;
+    stats.count += 1;
+    stats.total_ns += ns;
+    stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
+    stats.octaves[slot(octave(ns), OCTAVES)] += 1;
+    if stats.lock == 0 {
+        stats.lock = lock;
+    }
+    stats.others += (stats.lock != lock) as u64;
+    stats.mmap_locks += is_mmap_lock(lock) as u64;
+}
+
+/// floor(log2(ns)), at most the last bucket.
+#[inline(always)]
+fn octave(ns: u64) -> u32 {
+    let mut octave = 0;
+    for bit in 1..OCTAVES as u32 {
+        if ns >> bit != 0 {
+            octave = bit;
+        }
+    }
+    octave
+}
+
+#[inline(always)]
+fn is_mmap_lock(lock: u64) -> bool {
+    let mm: u64 = field::task_mm().read(Task::current().0);
+    field::mm_mmap_lock().of(mm) == Some(lock)
+}
+
+#[inline(always)]
+fn stats(key: &KernelLockKey) -> Option<&'static mut KernelLockStats> {
+    if let Some(stats) = KERNEL_LOCKS.get_ptr_mut(key) {
+        // SAFETY: only the thread itself writes it.
+        return Some(unsafe { &mut *stats });
+    }
+    let blank = BLANK_KERNEL_LOCK.get(0)?;
+    KERNEL_LOCKS.insert(key, blank, BPF_NOEXIST as u64).ok()?;
+    // SAFETY: as above.
+    KERNEL_LOCKS.get_ptr_mut(key).map(|stats| unsafe { &mut *stats })
+}
