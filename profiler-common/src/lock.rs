@@ -1,5 +1,7 @@
 //! Locks: who waits for a futex at the same time, and locks of the kernel.
 
+use crate::histogram::BUCKETS;
+
 /// A futex, as the threads that wait for it name it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -90,14 +92,11 @@ pub struct KernelLockStats {
     pub others: u64,
     /// Waits for the `mmap_lock` of the thread's own address space.
     pub mmap_locks: u64,
-    /// Durations: bucket `i` holds those from 2^i ns up.
-    pub octaves: [u32; OCTAVES],
+    /// Durations, see [`crate::histogram`].
+    pub histogram: [u32; BUCKETS],
 }
-
-/// Buckets of [`KernelLockStats::octaves`].
-pub const OCTAVES: usize = 40;
 
 const _: () = assert!(size_of::<QueueKey>() == 16);
 const _: () = assert!(size_of::<Queue>() == 96);
 const _: () = assert!(size_of::<KernelLockKey>() == 16);
-const _: () = assert!(size_of::<KernelLockStats>() == 48 + 4 * OCTAVES);
+const _: () = assert!(size_of::<KernelLockStats>() == 48 + 4 * BUCKETS);

@@ -1,7 +1,8 @@
 //! Waits for locks of the kernel.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use profiler_common::lock::{KernelLockKey, KernelLockStats, OCTAVES};
+use profiler_common::histogram::{BUCKETS, bucket_of};
+use profiler_common::lock::{KernelLockKey, KernelLockStats};
 use profiler_common::thread::ThreadEntry;
 
 use crate::globals::field;
@@ -52,24 +53,12 @@ pub fn end(
     stats.count += 1;
     stats.total_ns += ns;
     stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
-    stats.octaves[slot(octave(ns), OCTAVES)] += 1;
+    stats.histogram[slot(bucket_of(ns), BUCKETS)] += 1;
     if stats.lock == 0 {
         stats.lock = lock;
     }
     stats.others += (stats.lock != lock) as u64;
     stats.mmap_locks += is_mmap_lock(lock) as u64;
-}
-
-/// floor(log2(ns)), at most the last bucket.
-#[inline(always)]
-fn octave(ns: u64) -> u32 {
-    let mut octave = 0;
-    for bit in 1..OCTAVES as u32 {
-        if ns >> bit != 0 {
-            octave = bit;
-        }
-    }
-    octave
 }
 
 #[inline(always)]

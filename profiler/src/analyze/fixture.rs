@@ -51,6 +51,7 @@ pub fn wait(kind: State, object: WaitObject, total: u64, count: u64) -> Wait {
         threads: 8,
         wakers: Vec::new(),
         other_wakers: 0,
+        blames: Vec::new(),
         stack: Arc::default(),
         reach: StackReach::Entry,
         in_kernel_thread: false,
@@ -76,6 +77,7 @@ pub fn thread(
         process: process.into(),
         wall: times.total(),
         times,
+        preempted: Nanos(0),
         voluntary: 1000,
         involuntary: 10,
         folded: 1,
@@ -106,6 +108,11 @@ pub fn empty() -> Profile {
         },
         threads: Vec::new(),
         waits: Vec::new(),
+        reasons: Vec::new(),
+        futexes: Vec::new(),
+        kernel_locks: Vec::new(),
+        stuck: Vec::new(),
+        cpu_waits: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A wait is called idle only for a reason that can be named. Whatever has none counts as work,
 //! so a doubt shows up in the report rather than vanishing from it.
 
+use super::functions::{bare, is_answer_function, is_condition_function, is_lock_function};
 use crate::model::{Direction, Frame, Role, State, Wait, WaitObject};
 
 /// Why a wait is a wait for work.
@@ -105,7 +106,7 @@ fn syscall(wait: &Wait) -> &str {
 /// FUTEX_WAIT_BITSET, its mutexes with plain FUTEX_WAIT (nptl/futex-internal.c, lowlevellock.c).
 /// FUTEX_WAIT_REQUEUE_PI exists for condition variables alone. Other libraries are told apart by
 /// their functions.
-fn is_condition(wait: &Wait) -> bool {
+pub(super) fn is_condition(wait: &Wait) -> bool {
     let by_operation = matches!(
         wait.object,
         WaitObject::Futex { op: "wait_bitset", realtime: true, .. }
@@ -114,123 +115,8 @@ fn is_condition(wait: &Wait) -> bool {
     by_operation || names_any(&wait.stack, is_condition_function)
 }
 
-fn names_any(stack: &[Frame], found: impl Fn(&str) -> bool) -> bool {
+pub(super) fn names_any(stack: &[Frame], found: impl Fn(&str) -> bool) -> bool {
     stack.iter().any(|frame| found(&frame.name))
-}
-
-/// Functions that wait for something to be announced.
-fn is_condition_function(name: &str) -> bool {
-    const PARTS: &[&str] = &[
-        "pthread_cond_wait",
-        "pthread_cond_timedwait",
-        "pthread_cond_clockwait",
-        "Condvar",
-        "condition_variable::wait",
-        "sem_wait",
-        "sem_timedwait",
-        "sem_clockwait",
-        "new_sem_wait",
-        "pthread_join",
-        "pthread_timedjoin",
-        "pthread_clockjoin",
-        "thread::join",
-        "JoinHandle",
-        "JoinInner",
-    ];
-    // A Go runtime thread without a goroutine (runtime/lock_futex.go, proc.go).
-    const EXACT: &[&str] = &[
-        "runtime.notesleep",
-        "runtime.notetsleep",
-        "runtime.notetsleep_internal",
-        "runtime.notetsleepg",
-        "runtime.mPark",
-        "runtime.stopm",
-    ];
-    // Not `parking_lot::…::lock_slow`: only the function itself counts, not the path to it.
-    let last = last_segment(name);
-    PARTS.iter().any(|part| name.contains(part))
-        || EXACT.contains(&name)
-        || matches!(last, "park" | "park_timeout" | "park_until" | "Unsafe_Park")
-}
-
-/// Functions that acquire a lock: whatever they wait in, the wait lies inside work.
-fn is_lock_function(name: &str) -> bool {
-    const LOCKS: &[&str] = &[
-        // glibc
-        "lll_lock_wait",
-        "lll_lock_wait_private",
-        "pthread_mutex_lock",
-        "pthread_mutex_cond_lock",
-        "pthread_mutex_timedlock",
-        "pthread_mutex_clocklock",
-        "pthread_rwlock_rdlock",
-        "pthread_rwlock_timedrdlock",
-        "pthread_rwlock_clockrdlock",
-        "pthread_rwlock_wrlock",
-        "pthread_rwlock_timedwrlock",
-        "pthread_rwlock_clockwrlock",
-        // Rust's standard library and parking_lot
-        "lock_contended",
-        "read_contended",
-        "write_contended",
-        "lock_slow",
-        "lock_shared_slow",
-        "lock_exclusive_slow",
-        "lock_upgradable_slow",
-        // Go, CPython, OpenJDK
-        "runtime.lock2",
-        "take_gil",
-        "EnterI",
-        // PostgreSQL: locks on rows and pages
-        "LWLockAcquire",
-        "LWLockAcquireOrWait",
-        "LWLockWaitForVar",
-        "ProcSleep",
-        // InnoDB
-        "lock_wait_suspend_thread",
-    ];
-    LOCKS.contains(&bare(name))
-}
-
-/// Functions that wait for an answer: likewise.
-fn is_answer_function(name: &str) -> bool {
-    // PostgreSQL: that of a standby; libpq: that of the server.
-    const ANSWERS: &[&str] = &["SyncRepWaitForLSN", "pqWait", "pqWaitTimed"];
-    ANSWERS.contains(&bare(name))
-}
-
-/// `__pthread_mutex_lock@GLIBC_2.2.5` → `pthread_mutex_lock`.
-fn bare(name: &str) -> &str {
-    last_segment(name).trim_start_matches('_')
-}
-
-/// `Parker::park(bool, long)` → `park`; `<T as lock::Raw>::lock_slow::<u8>` → `lock_slow`.
-fn last_segment(name: &str) -> &str {
-    let mut depth = 0_i32;
-    let mut start = 0;
-    let mut end = name.len();
-    let mut previous = ' ';
-    for (at, character) in name.char_indices() {
-        match character {
-            '<' if depth == 0 && at > start => {
-                end = at;
-                depth += 1;
-            }
-            '<' => depth += 1,
-            '>' if previous != '-' => depth -= 1,
-            ':' if depth == 0 && previous == ':' && !name[at + 1..].starts_with('<') => {
-                start = at + 1;
-                end = name.len();
-            }
-            '(' | '@' if depth == 0 && at > start => {
-                end = end.min(at);
-                break;
-            }
-            _ => {}
-        }
-        previous = character;
-    }
-    name.get(start..end).unwrap_or(name).trim_end_matches(':')
 }
 
 #[cfg(test)]

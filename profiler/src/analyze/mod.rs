@@ -4,18 +4,23 @@
 
 mod budget;
 mod cost;
+mod deadlock;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frames;
+mod functions;
 mod groups;
 mod headline;
 mod idle;
+mod locks;
 mod top;
 
 pub use budget::Budget;
 pub use cost::{Cost, cost};
+pub use deadlock::{Deadlock, deadlocks};
 pub use frames::{culprit, meaningful};
 pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
+pub use locks::{Behind, By, LockRow, Part, Sort, locks};
 pub use top::{TopWait, top_waits};

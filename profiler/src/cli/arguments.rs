@@ -33,6 +33,8 @@ pub struct Arguments {
 pub enum Command {
     /// Account for the time of a live process
     Attach(Attach),
+    /// Locks: who waits, behind whom, and what the holder was doing meanwhile
+    Locks(Locks),
     /// A first look: start a small server with a known problem, load it, and report
     Demo(Demo),
     /// Tell what this kernel and these privileges allow, and how to get what is missing
@@ -53,10 +55,73 @@ Examples:
 
 Exit codes: 0 report printed, 1 failure, 2 usage.";
 
+const LOCKS_EXAMPLES: &str = "\
+Examples:
+  dwell locks -p 4711 -d 10s             the locks of process 4711 and its children
+  dwell locks --comm postgres -d 30s     row locks and page locks as well
+  dwell locks -p 4711 --by site          locks of rows, shards or connections are one
+  dwell locks -a -d 5s --json            the whole host, as JSON (docs/json.md)
+  dwell locks -- sysbench mutex run      start a command and follow it to its end
+
+A lock's holder is called `woken by`: futexes do not say who owns them. To see what a holder in
+another process was doing, follow that as well (-p twice, or -a).
+
+Exit codes: 0 report printed, 1 failure, 2 usage.";
+
+/// Options of `locks`.
+#[derive(Debug, Args)]
+#[command(after_help = LOCKS_EXAMPLES)]
+pub struct Locks {
+    /// Whom to follow, and how.
+    #[command(flatten)]
+    pub follow: Follow,
+
+    /// Print one JSON document (schema dwell/1, see docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// What makes waits waits for the same lock
+    #[arg(long, value_enum, default_value_t = LocksBy::Lock)]
+    pub by: LocksBy,
+
+    /// How many locks to print
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub top: usize,
+
+    /// Print stacks in full
+    #[arg(long)]
+    pub full_stacks: bool,
+}
+
+/// What makes waits waits for the same lock.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum LocksBy {
+    /// The lock, where it has an address
+    Lock,
+    /// The place that waits
+    Site,
+}
+
 /// Options of `attach`.
 #[derive(Debug, Args)]
 #[command(after_help = ATTACH_EXAMPLES)]
 pub struct Attach {
+    /// Whom to follow, and how.
+    #[command(flatten)]
+    pub follow: Follow,
+
+    /// Print one JSON document (schema dwell/1, see docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// What the report shows.
+    #[command(flatten)]
+    pub report: ReportArguments,
+}
+
+/// Whom to follow, for how long, and how.
+#[derive(Debug, Args)]
+pub struct Follow {
     /// Whom to follow.
     #[command(flatten)]
     pub target: TargetArguments,
@@ -68,14 +133,6 @@ pub struct Attach {
     /// How long: 500ms, 10s, 2m, 1h [default: until Ctrl-C, or the end of the target]
     #[arg(short, long, value_parser = duration::parse, allow_hyphen_values = true)]
     pub duration: Option<Duration>,
-
-    /// Print one JSON document (schema dwell/1, see docs/json.md)
-    #[arg(long)]
-    pub json: bool,
-
-    /// What the report shows.
-    #[command(flatten)]
-    pub report: ReportArguments,
 
     /// How the probes work.
     #[command(flatten)]

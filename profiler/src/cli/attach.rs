@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::arguments::{Attach, ReportArguments};
+use super::arguments::{Attach, Follow, ReportArguments};
 use super::command::Started;
 use super::output;
 use super::progress::Line;
@@ -18,21 +18,29 @@ use crate::target::Selector;
 /// # Errors
 /// One that says what to do.
 pub fn run(attach: Attach) -> Result<()> {
-    let (selector, started) = select(&attach)?;
-    let options = Options {
-        selector,
-        children: !attach.no_children,
-        duration: attach.duration,
-        limits: attach.probes.limits(),
-        user_stacks: !attach.probes.no_stacks,
-        raw_tracepoints: attach.probes.raw_tracepoints,
-    };
-    let profile = profile(options, started)?;
+    let profile = follow(&attach.follow)?;
     output::print(&profile, attach.json, attach.report)
 }
 
-fn select(attach: &Attach) -> Result<(Selector, Option<Started>)> {
-    let target = &attach.target;
+/// Follows what the command line names, through one window.
+///
+/// # Errors
+/// One that says what to do.
+pub fn follow(follow: &Follow) -> Result<Profile> {
+    let (selector, started) = select(follow)?;
+    let options = Options {
+        selector,
+        children: !follow.no_children,
+        duration: follow.duration,
+        limits: follow.probes.limits(),
+        user_stacks: !follow.probes.no_stacks,
+        raw_tracepoints: follow.probes.raw_tracepoints,
+    };
+    profile(options, started)
+}
+
+fn select(follow: &Follow) -> Result<(Selector, Option<Started>)> {
+    let target = &follow.target;
     if let Some(name) = &target.comm {
         return Ok((Selector::Comm(name.clone()), None));
     }

@@ -6,6 +6,7 @@ mod command;
 mod demo;
 mod doctor;
 mod duration;
+mod locks;
 mod output;
 mod progress;
 
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Attach(attach) => attach::run(attach),
+        Command::Locks(locks) => locks::run(locks),
         Command::Demo(demo) => demo::run(demo),
         Command::DemoRole(role) => demo::play(role),
         Command::Doctor(doctor) => doctor::run(doctor),

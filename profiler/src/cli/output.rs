@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
 
+use crate::analyze::By;
 use crate::model::Profile;
 use crate::view::{self, TextOptions};
 
@@ -21,20 +22,32 @@ const BUFFER: usize = 64 << 10;
 /// When stdout cannot be written.
 pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<()> {
     if json {
-        return write_document(profile);
+        return write_document(profile, By::Lock);
     }
     write(&view::render(profile, &text_options(report)))
 }
 
 /// Writes the document as it is made, not from memory: it has megabytes where there are thousands
 /// of threads. Making it cannot fail, so only a reader that goes away, or a full disk, cuts it.
-fn write_document(profile: &Profile) -> Result<()> {
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn write_document(profile: &Profile, by: By) -> Result<()> {
     let mut stdout = io::BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    serde_json::to_writer(&mut stdout, &view::document(profile))
+    serde_json::to_writer(&mut stdout, &view::document(profile, by))
         .map_err(io::Error::from)
         .and_then(|()| stdout.write_all(b"\n"))
         .and_then(|()| stdout.flush())
         .map_err(not_written)
+}
+
+/// Prints the report on locks.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_locks(profile: &Profile, by: By, top: usize, full_stacks: bool) -> Result<()> {
+    let report = ReportArguments { threads: false, top, full_stacks };
+    write(&view::render_locks(profile, by, &text_options(report)))
 }
 
 fn text_options(report: ReportArguments) -> TextOptions {

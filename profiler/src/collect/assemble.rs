@@ -1,20 +1,26 @@
 //! Names everything, and makes the profile of what was collected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use profiler_common::control::Loss;
+use profiler_common::lock::{Queue, QueueKey};
 use profiler_common::object::Object;
+use profiler_common::thread::CAUSE_THREAD;
 use profiler_common::wait::NO_SYSCALL;
 
 use super::Collector;
 use super::books::{Books, trimmed, untracked};
 use super::describe;
+use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, StackReach, State, Target, ThreadBooks, Tid, Trust, Wait,
-    WakerCount, Walked, Window,
+    Cause, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State, Target,
+    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
 };
+
+/// Sums of waits by what they share.
+type Rows = HashMap<RowKey, Row>;
 
 /// Names that only the running system knows.
 pub trait Names {
@@ -31,12 +37,16 @@ pub trait Names {
     fn syscall(&mut self, number: u16) -> String;
     /// The current name of a process that is still there.
     fn process(&mut self, pid: u32) -> Option<String>;
+    /// What lies at an address of a process.
+    fn place(&mut self, pid: u32, address: u64) -> Place;
+    /// The first three words at an address of a process that is still there.
+    fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]>;
     /// Text from a target, made safe to print.
     fn clean(&mut self, text: &[u8]) -> String;
 }
 
 /// The stacks of a process, by their ids, once they are named.
-type NamedStacks = HashMap<(u32, u64), Arc<[Frame]>>;
+pub(super) type NamedStacks = HashMap<(u32, u64), Arc<[Frame]>>;
 
 /// What there is to be known at the end of the window.
 pub struct Outcome<'a> {
@@ -52,6 +62,10 @@ pub struct Outcome<'a> {
     pub stack_origins: HashMap<u64, u32>,
     /// Sockets and files.
     pub objects: HashMap<u64, Object>,
+    /// Why waits took so long, by the number of the probes.
+    pub reasons: HashMap<u64, RawReason>,
+    /// Futexes that were waited for.
+    pub queues: Vec<(QueueKey, Queue)>,
     /// Threads alive that the probes had no place for: process, thread, name, creation time.
     pub untracked: Vec<(u32, u32, String, u64)>,
     /// What the probes had to refuse.
@@ -71,13 +85,45 @@ impl Collector {
             alive.push(untracked(pid, tid, comm, wall));
         }
         let threads = self.threads(alive, outcome.names);
-        let waits = self.waits(&mut outcome);
+        let mut named = NamedStacks::new();
+        let mut reasons = Reasons::default();
+        let (rows, ready) = self.take_rows();
+        let mut waits = self.waits(rows, &mut outcome, &mut named, &mut reasons);
+        waits.extend(unplaced(&threads, &waits, &outcome.loss));
+        waits.sort_by(|a, b| {
+            (b.total, a.pid, a.kind, &a.object).cmp(&(a.total, b.pid, b.kind, &b.object))
+        });
+        let cpu_waits = self.cpu_waits(ready, outcome.names);
+        let locks = std::mem::take(&mut self.locks);
+        let kernel_locks = self.kernel_locks(locks.kernel, &mut outcome, &mut named);
+        let stuck = self.stuck(locks.stuck, &mut outcome, &mut named);
+        let futexes = futexes(&mut outcome);
         let trust = self.trust(&outcome, &threads, &waits);
+        let reasons = reasons.list;
         let Outcome { window, host, target, .. } = outcome;
-        Profile { window, host, target, trust, threads, waits }
+        Profile {
+            window,
+            host,
+            target,
+            trust,
+            threads,
+            waits,
+            reasons,
+            futexes,
+            kernel_locks,
+            stuck,
+            cpu_waits,
+        }
     }
 
-    fn process_name(&self, pid: u32, own: &str, names: &mut dyn Names) -> String {
+    /// The rows of waits, and those of waits for a CPU.
+    fn take_rows(&mut self) -> (Rows, Rows) {
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        let (ready, waits) = rows.partition(|(key, _)| key.kind == State::Runnable as u8);
+        (waits, ready)
+    }
+
+    pub(super) fn process_name(&self, pid: u32, own: &str, names: &mut dyn Names) -> String {
         match self.leaders.get(&pid) {
             Some(name) => name.clone(),
             None => names.process(pid).unwrap_or_else(|| own.to_owned()),
@@ -100,17 +146,65 @@ impl Collector {
         threads
     }
 
-    fn waits(&mut self, outcome: &mut Outcome<'_>) -> Vec<Wait> {
-        let rows = std::mem::take(&mut self.rows);
-        let mut named = NamedStacks::new();
-        let mut waits: Vec<Wait> = rows
-            .into_iter()
-            .filter_map(|(key, row)| self.wait(&key, row, outcome, &mut named))
-            .collect();
-        waits.sort_by(|a, b| {
-            (b.total, a.pid, a.kind, &a.object).cmp(&(a.total, b.pid, b.kind, &b.object))
+    fn waits(
+        &self,
+        rows: Rows,
+        outcome: &mut Outcome<'_>,
+        named: &mut NamedStacks,
+        reasons: &mut Reasons,
+    ) -> Vec<Wait> {
+        let named_row = |(key, row)| self.wait(&key, row, outcome, named, reasons);
+        rows.into_iter().filter_map(named_row).collect()
+    }
+
+    /// A stack of a process by its number; empty where there is none.
+    pub(super) fn stack(
+        &self,
+        pid: u32,
+        id: u64,
+        outcome: &mut Outcome<'_>,
+        named: &mut NamedStacks,
+    ) -> Arc<[Frame]> {
+        let id = self.aliases.get(&id).copied().unwrap_or(id);
+        let stack = named.entry((pid, id)).or_insert_with(|| {
+            let Some(frames) = outcome.stacks.get(&id).map(|walked| &walked.addresses) else {
+                return Arc::default();
+            };
+            if is_kernel_stack(frames) {
+                return outcome.names.kernel_stack(frames).into();
+            }
+            let origin = outcome.stack_origins.get(&id).copied();
+            outcome.names.user_stack(pid, origin.unwrap_or(pid), frames).into()
         });
+        Arc::clone(stack)
+    }
+
+    /// Waits for a CPU.
+    fn cpu_waits(&self, rows: Rows, names: &mut dyn Names) -> Vec<CpuWait> {
+        let mut waits: Vec<CpuWait> =
+            rows.into_iter().map(|(key, row)| self.cpu_wait(&key, row, names)).collect();
+        waits.sort_by_key(|wait| (std::cmp::Reverse(wait.total), wait.pid, wait.preempted));
         waits
+    }
+
+    fn cpu_wait(&self, key: &RowKey, row: Row, names: &mut dyn Names) -> CpuWait {
+        let first_group = row.groups.first().cloned().unwrap_or_default();
+        let comm = self.process_name(key.pid, &first_group, names);
+        CpuWait {
+            pid: Pid(key.pid),
+            comm: names.clean(comm.as_bytes()),
+            thread_groups: cleaned(&row.groups, names),
+            preempted: key.detail != 0,
+            count: row.count,
+            total: row.total,
+            threads: row.thread_count(),
+            behind: wakers(&row, names, |cause| match cause {
+                CAUSE_THREAD => Cause::Thread,
+                _ => Cause::Irq,
+            }),
+            other_behind: row.other_wakers,
+            latency: row.latency,
+        }
     }
 
     fn wait(
@@ -119,33 +213,18 @@ impl Collector {
         row: Row,
         outcome: &mut Outcome<'_>,
         named: &mut NamedStacks,
+        reasons: &mut Reasons,
     ) -> Option<Wait> {
         let kind = State::from_raw(key.kind).filter(|kind| kind.is_wait())?;
+        let parts = row.blames.iter().filter_map(|(id, (time, count))| {
+            Some((reasons.find(self, *id, outcome, named)?, *time, *count))
+        });
+        let blames = blames(parts.collect::<Vec<_>>().into_iter(), row.total);
+        let stack = self.stack(key.pid, key.stack, outcome, named);
+        let walked = outcome.stacks.get(&key.stack);
         let names = &mut *outcome.names;
         let object = describe::object(key, &row, outcome.objects.get(&key.object), names);
-        let wakers = row
-            .sorted_wakers()
-            .into_iter()
-            .map(|(waker, count)| WakerCount {
-                comm: names.clean(trimmed(&waker.comm)),
-                tid: Tid(waker.tid),
-                pid: Pid(waker.pid),
-                cause: describe::cause(kind, &object, waker.cause),
-                count,
-            })
-            .collect();
-        let walked = outcome.stacks.get(&key.stack);
-        let stack = named.entry((key.pid, key.stack)).or_insert_with(|| {
-            let Some(frames) = walked.map(|walked| &walked.addresses) else {
-                return Arc::default();
-            };
-            if is_kernel_stack(frames) {
-                return names.kernel_stack(frames).into();
-            }
-            let origin = outcome.stack_origins.get(&key.stack).copied();
-            names.user_stack(key.pid, origin.unwrap_or(key.pid), frames).into()
-        });
-        let stack = Arc::clone(stack);
+        let wakers = wakers(&row, names, |cause| describe::cause(kind, &object, cause));
         let threads = row.thread_count();
         let first_group = row.groups.first().cloned().unwrap_or_default();
         let comm = self.process_name(key.pid, &first_group, names);
@@ -163,6 +242,7 @@ impl Collector {
             threads,
             wakers,
             other_wakers: row.other_wakers,
+            blames,
             stack,
             reach: match walked {
                 None => StackReach::Nowhere,
@@ -207,6 +287,67 @@ impl Collector {
             coverage: if wall == Nanos(0) { 1.0 } else { attributed.share_of(wall) },
             ..outcome.trust.clone()
         }
+    }
+}
+
+/// Who ended the waits of a row.
+fn wakers(row: &Row, names: &mut dyn Names, cause: impl Fn(u32) -> Cause) -> Vec<WakerCount> {
+    let wakers = row.sorted_wakers().into_iter();
+    wakers
+        .map(|(waker, count)| WakerCount {
+            comm: names.clean(trimmed(&waker.comm)),
+            tid: Tid(waker.tid),
+            pid: Pid(waker.pid),
+            cause: cause(waker.cause),
+            count,
+        })
+        .collect()
+}
+
+/// The waits that found no place in the table of the probes, one row for each process and kind: what
+/// its books have and its rows have not.
+fn unplaced(threads: &[ThreadBooks], waits: &[Wait], loss: &Loss) -> Vec<Wait> {
+    let kinds = State::ALL.into_iter().filter(|kind| kind.is_wait());
+    let lost = kinds.filter(|kind| loss.waits[*kind as usize] > 0);
+    lost.flat_map(|kind| {
+        let mut missing: BTreeMap<Pid, (Nanos, &ThreadBooks)> = BTreeMap::new();
+        for books in threads {
+            missing.entry(books.pid).or_insert((Nanos(0), books)).0 += books.times.of(kind);
+        }
+        for wait in waits.iter().filter(|wait| wait.kind == kind) {
+            if let Some((time, _)) = missing.get_mut(&wait.pid) {
+                *time = time.since(wait.total);
+            }
+        }
+        let all: Nanos = missing.values().map(|(time, _)| *time).sum();
+        let count = loss.waits[kind as usize];
+        missing.into_values().filter(|(time, _)| *time > Nanos(0)).map(move |(time, books)| {
+            let count = (count as f64 * time.share_of(all)).round() as u64;
+            unplaced_row(books, kind, time, count)
+        })
+    })
+    .collect()
+}
+
+fn unplaced_row(books: &ThreadBooks, kind: State, total: Nanos, count: u64) -> Wait {
+    Wait {
+        pid: books.pid,
+        comm: books.process.clone(),
+        thread_groups: Vec::new(),
+        kind,
+        syscall: None,
+        object: WaitObject::Others,
+        count,
+        clipped: 0,
+        total,
+        latency: Latency::default(),
+        threads: 0,
+        wakers: Vec::new(),
+        other_wakers: 0,
+        blames: Vec::new(),
+        stack: Arc::default(),
+        reach: StackReach::Nowhere,
+        in_kernel_thread: books.in_kernel,
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Books {
     pub comm: String,
     pub wall: Nanos,
     pub times: StateTimes,
+    pub preempted: Nanos,
     pub voluntary: u64,
     pub involuntary: u64,
     pub folded: u64,
@@ -28,6 +29,7 @@ impl Books {
     pub fn merge(&mut self, other: &Books) {
         self.wall += other.wall;
         self.times.merge(&other.times);
+        self.preempted += other.preempted;
         self.voluntary += other.voluntary;
         self.involuntary += other.involuntary;
         self.folded += other.folded;
@@ -41,6 +43,7 @@ impl Books {
             comm: names.clean(self.comm.as_bytes()),
             process: names.clean(process.as_bytes()),
             wall: self.wall,
+            preempted: self.preempted.min(self.times.of(State::Runnable)),
             times: self.times,
             voluntary: self.voluntary,
             involuntary: self.involuntary,
@@ -61,6 +64,7 @@ pub fn untracked(pid: u32, tid: u32, comm: String, wall: Nanos) -> Books {
         comm,
         wall,
         times,
+        preempted: Nanos(0),
         voluntary: 0,
         involuntary: 0,
         folded: 1,

@@ -10,6 +10,7 @@ use profiler_common::wait::{WaitKey, WaitStats};
 
 use super::books::{Books, open_state, text, untracked};
 use super::decode::Event;
+use super::locks::Locks;
 use super::waits::{CutOff, Ended, Row, RowKey};
 use crate::model::{Nanos, State, StateTimes, group_name};
 
@@ -43,13 +44,14 @@ pub struct Collector {
     pub(super) folded_waits: u64,
     pub(super) new_stacks: Vec<(u64, u32)>,
     pub(super) aliases: HashMap<u64, u64>,
+    pub(super) locks: Locks,
 }
 
 /// Whose waits carry a thread number.
 #[derive(Clone)]
 pub(super) struct Owner {
-    pid: u32,
-    group: String,
+    pub pid: u32,
+    pub group: String,
     in_kernel: bool,
 }
 
@@ -148,6 +150,10 @@ impl Collector {
                 row.add_ended(key, stats);
             }
         }
+    }
+
+    /// All that there is of ended threads has been taken over.
+    pub fn forget_gone(&mut self) {
         for serial in self.gone.drain() {
             self.owners.remove(&serial);
         }
@@ -175,6 +181,7 @@ impl Collector {
             comm: text(&thread.comm),
             wall: Nanos(end_ns).since(Nanos(thread.born_ns.max(self.window_start))),
             times: StateTimes::from_raw(&thread.totals_ns),
+            preempted: Nanos(thread.preempted_ns),
             voluntary: thread.voluntary,
             involuntary: thread.involuntary,
             folded: 1,
@@ -209,7 +216,7 @@ impl Collector {
         Some(row)
     }
 
-    fn row_key(&self, key: &WaitKey, stack: u64) -> Option<(RowKey, String)> {
+    pub(super) fn row_key(&self, key: &WaitKey, stack: u64) -> Option<(RowKey, String)> {
         let owner = self.owners.get(&key.serial)?.clone();
         let row = RowKey {
             pid: owner.pid,
@@ -300,6 +307,9 @@ impl Collector {
         let is_seed = thread.state == S::Unsettled as u8;
         let stack = if is_seed { self.seed_stacks.get(&thread.serial).copied() } else { None };
         let key = WaitKey { serial: thread.serial, ..open.key };
+        if let Some((row, _)) = self.row_key(&key, stack.unwrap_or(0)) {
+            self.note_stuck(thread, &row, length);
+        }
         if let Some(row) = self.row(&key, stack.unwrap_or(0)) {
             row.add_cut_off(thread.serial, CutOff { length, peer_port: open.peer_port });
         }

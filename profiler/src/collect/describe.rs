@@ -7,7 +7,7 @@ use profiler_common::object::{
     Object, ROLE_CLIENT, ROLE_SERVER, TAG_SOCKET, futex_command, futex_is_private,
     futex_is_realtime,
 };
-use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD};
+use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_SIGNAL, CAUSE_THREAD};
 
 use super::Names;
 use super::waits::{Row, RowKey};
@@ -42,7 +42,7 @@ pub fn object(
     }
 }
 
-fn futex_operation(detail: u8) -> &'static str {
+pub fn futex_operation(detail: u8) -> &'static str {
     // include/uapi/linux/futex.h
     match futex_command(detail) {
         0 => "wait",
@@ -180,7 +180,9 @@ fn file(key: &RowKey, object: &Object, names: &mut dyn Names) -> WaitObject {
 pub fn cause(kind: State, object: &WaitObject, raw: u32) -> Cause {
     match (raw, kind) {
         (CAUSE_THREAD, _) => Cause::Thread,
-        (CAUSE_INTERRUPT, State::Sleep) => Cause::Timer,
+        // No device wakes a futex: what is left is the end of its time.
+        (CAUSE_INTERRUPT, State::Sleep | State::Futex) => Cause::Timer,
+        (CAUSE_SIGNAL, _) => Cause::Signal,
         (CAUSE_INTERRUPT, State::Socket) if matches!(object, WaitObject::Inet { .. }) => {
             Cause::Network
         }
@@ -208,7 +210,8 @@ mod tests {
     fn a_timer_is_named_only_where_it_must_have_been_one() {
         let none = WaitObject::None;
         assert_eq!(cause(State::Sleep, &none, CAUSE_INTERRUPT), Cause::Timer);
-        assert_eq!(cause(State::Futex, &none, CAUSE_INTERRUPT), Cause::Irq);
+        assert_eq!(cause(State::Futex, &none, CAUSE_INTERRUPT), Cause::Timer);
+        assert_eq!(cause(State::Poll, &none, CAUSE_INTERRUPT), Cause::Irq);
         assert_eq!(cause(State::Futex, &none, CAUSE_THREAD), Cause::Thread);
         assert_eq!(cause(State::Futex, &none, 0), Cause::Unknown);
     }

@@ -5,6 +5,7 @@ mod books;
 mod collector;
 mod decode;
 mod describe;
+mod locks;
 mod waits;
 
 #[cfg(test)]
@@ -14,3 +15,4 @@ pub use assemble::{Names, Outcome};
 pub use collector::Collector;
 use decode::decode;
 pub use decode::decode_partial;
+pub use locks::RawReason;

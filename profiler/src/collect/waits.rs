@@ -53,6 +53,8 @@ pub struct Row {
     pub groups: BTreeSet<String>,
     pub wakers: HashMap<(u32, u32), (Waker, u64)>,
     pub other_wakers: u64,
+    /// Time and waits by the number of a reason.
+    pub blames: HashMap<u64, (Nanos, u64)>,
     pub peer_port: Option<u16>,
     pub peer_ports_mixed: bool,
 }

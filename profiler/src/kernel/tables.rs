@@ -234,6 +234,16 @@ impl Tables {
         batch::delete(self.waits.fd().as_fd(), key);
     }
 
+    /// Removes what is kept of why the waits of a thread took so long that has ended.
+    pub fn forget_blame(&mut self, key: &BlameKey) {
+        batch::delete(self.blame.fd().as_fd(), key);
+    }
+
+    /// Removes the waits for a lock of the kernel of a thread that has ended.
+    pub fn forget_kernel_lock(&mut self, key: &KernelLockKey) {
+        batch::delete(self.kernel_locks.fd().as_fd(), key);
+    }
+
     /// What the probes had to refuse so far, over all CPUs.
     ///
     /// # Errors
@@ -270,12 +280,12 @@ impl Tables {
             &self.queues,
             &self.kernel_locks,
         ]
-            .into_iter()
-            .filter_map(|map| {
-                let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-                field(&fs::read_to_string(path).ok()?, "memlock:")
-            })
-            .sum()
+        .into_iter()
+        .filter_map(|map| {
+            let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+            field(&fs::read_to_string(path).ok()?, "memlock:")
+        })
+        .sum()
     }
 }
 

@@ -3,6 +3,7 @@
 mod group;
 mod histogram;
 mod ids;
+mod lock;
 mod profile;
 mod stack;
 mod wait;
@@ -10,6 +11,10 @@ mod wait;
 pub use group::group_name;
 pub use histogram::Latency;
 pub use ids::{Nanos, Pid, Tid};
+pub use lock::{
+    Blame, CpuWait, Doing, Futex, Holds, KernelLock, KernelLockSort, Place, Queue, Reason,
+    ReasonId, Stuck,
+};
 pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
 pub use stack::Walked;
 pub use wait::{Cause, Direction, Frame, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};

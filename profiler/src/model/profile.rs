@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Nanos, Pid, State, Tid, Wait};
+use super::{CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, State, Stuck, Tid, Wait};
 
 /// Everything known about one window.
 #[derive(Clone, Debug)]
@@ -19,6 +19,23 @@ pub struct Profile {
     pub threads: Vec<ThreadBooks>,
     /// Every wait, most time first.
     pub waits: Vec<Wait>,
+    /// Why they took so long; a [`ReasonId`] is a place here.
+    pub reasons: Vec<Reason>,
+    /// The futexes among what was waited for.
+    pub futexes: Vec<Futex>,
+    /// Waits for locks inside the kernel; part of the waits of kind `kernel` and others.
+    pub kernel_locks: Vec<KernelLock>,
+    /// Threads that wait for a futex at the end.
+    pub stuck: Vec<Stuck>,
+    /// Waits for a CPU.
+    pub cpu_waits: Vec<CpuWait>,
+}
+
+impl Profile {
+    /// A reason by its number.
+    pub fn reason(&self, id: ReasonId) -> Option<&Reason> {
+        self.reasons.get(id.0 as usize)
+    }
 }
 
 /// The time span that everything refers to, by CLOCK_MONOTONIC.
@@ -134,6 +151,8 @@ pub struct ThreadBooks {
     pub wall: Nanos,
     /// Time by state; sums to `wall`.
     pub times: StateTimes,
+    /// Of the time waiting for a CPU, what followed a preemption or a yield.
+    pub preempted: Nanos,
     /// Switches in which it blocked.
     pub voluntary: u64,
     /// Switches in which it was preempted or yielded.

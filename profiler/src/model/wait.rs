@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Latency, Nanos, Pid, State, Tid};
+use super::{Blame, Latency, Nanos, Pid, State, Tid};
 
 /// Which side of a connection the waiter is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -127,6 +127,8 @@ pub enum WaitObject {
         /// Its name, or address where the kernel hides names.
         function: String,
     },
+    /// Several things, for which there was no place one by one.
+    Others,
     /// A child process.
     Child {
         /// The argument of wait4(2): a process, or -1 for any.
@@ -158,6 +160,8 @@ pub enum Cause {
     Network,
     /// A device or another interrupt.
     Irq,
+    /// A signal.
+    Signal,
     /// No wakeup was seen.
     Unknown,
 }
@@ -228,6 +232,8 @@ pub struct Wait {
     pub wakers: Vec<WakerCount>,
     /// Waits ended by wakers that are not in `wakers`.
     pub other_wakers: u64,
+    /// Why they took so long, most time first; at most their time in all.
+    pub blames: Vec<Blame>,
     /// Innermost first. Rows share it: thousands of threads wait in few places.
     pub stack: Arc<[Frame]>,
     /// How far the walk of it got.

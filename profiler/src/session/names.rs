@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::collect::Names;
-use crate::model::Frame;
-use crate::symbol::{self, Symbolizer, clean};
+use crate::model::{Frame, Place};
+use crate::symbol::{self, DataPlace, Symbolizer, clean};
 use crate::target::{command_name, is_alive};
 
 /// [`Names`] of this host.
@@ -65,8 +65,36 @@ impl Names for HostNames {
         command_name(pid)
     }
 
+    fn place(&mut self, pid: u32, address: u64) -> Place {
+        match self.symbolizer.place(pid, address) {
+            Some(place) => to_place(place),
+            None => Place::Unknown,
+        }
+    }
+
+    fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]> {
+        use std::os::unix::fs::FileExt as _;
+        // Fails at once where userfaultfd serves the memory, other than process_vm_readv(2).
+        let memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+        let mut bytes = [0; 12];
+        memory.read_exact_at(&mut bytes, address).ok()?;
+        let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word));
+        Some([words.next()?, words.next()?, words.next()?])
+    }
+
     fn clean(&mut self, text: &[u8]) -> String {
         clean(text)
+    }
+}
+
+fn to_place(place: DataPlace) -> Place {
+    match place {
+        DataPlace::Variable { module, name, offset } => Place::Variable { module, name, offset },
+        DataPlace::Module { module, offset } => Place::Module { module, offset },
+        DataPlace::Heap => Place::Heap,
+        DataPlace::Stack => Place::Stack,
+        DataPlace::Shared { path, file, offset } => Place::Shared { path, file, offset },
+        DataPlace::Anonymous => Place::Anonymous,
     }
 }
 

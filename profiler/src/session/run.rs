@@ -273,6 +273,32 @@ impl Session {
         for key in keys {
             self.tables.forget_wait(&key);
         }
+        self.take_over_locks()?;
+        self.collector.forget_gone();
+        Ok(())
+    }
+
+    /// What ended threads have left in the tables about locks.
+    fn take_over_locks(&mut self) -> Result<()> {
+        let (mut blames, mut locks) = (Vec::new(), Vec::new());
+        self.tables.for_each_blame(|key, blame| {
+            if self.collector.is_gone_blame(&key) {
+                blames.push((key, *blame));
+            }
+        })?;
+        self.tables.for_each_kernel_lock(|key, stats| {
+            if self.collector.is_gone_kernel_lock(&key) {
+                locks.push((key, *stats));
+            }
+        })?;
+        for (key, blame) in blames {
+            self.collector.add_blame(&key, &blame);
+            self.tables.forget_blame(&key);
+        }
+        for (key, stats) in locks {
+            self.collector.add_kernel_lock(&key, &stats);
+            self.tables.forget_kernel_lock(&key);
+        }
         Ok(())
     }
 
@@ -314,6 +340,8 @@ impl Session {
         self.collector.close(end, &threads, std::mem::take(&mut self.seed_stacks));
         let collector = &mut self.collector;
         self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
+        self.tables.for_each_blame(|key, blame| collector.add_blame(&key, blame))?;
+        self.tables.for_each_kernel_lock(|key, stats| collector.add_kernel_lock(&key, stats))?;
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
         let trust = self.costs(Duration::from_nanos(end.since(self.start).0));
@@ -325,6 +353,11 @@ impl Session {
         self.tables.for_each_object(|id, object| {
             objects.insert(id, *object);
         })?;
+        let (mut reasons, mut queues) = (HashMap::new(), Vec::new());
+        self.tables.for_each_reason(|id, reason| {
+            reasons.insert(id, *reason);
+        })?;
+        self.tables.for_each_queue(|key, queue| queues.push((key, *queue)))?;
         // Naming takes time and memory, which nothing of this is needed for.
         drop((threads, self.tables, self.probes));
         let mut names = HostNames::new(self.symbolizer, sched_text());
@@ -335,6 +368,8 @@ impl Session {
             stacks,
             stack_origins: origins,
             objects,
+            reasons,
+            queues,
             untracked,
             loss,
             trust,

@@ -1,4 +1,4 @@
-//! Reads what a process has mapped as code (`/proc/PID/maps`).
+//! Reads what a process has mapped (`/proc/PID/maps`): code, and data that can be written.
 //!
 //! Parsed here rather than by `procfs`, which panics on some names a target can choose
 //! (`/SYSV…`) and refuses the whole list for one name that is not UTF-8.
@@ -14,6 +14,8 @@ use super::module::Module;
 const MOST_BYTES: u64 = 64 << 20;
 /// Most code regions kept of one process.
 const MOST_REGIONS: usize = 65_536;
+/// Most data regions kept of one process.
+const MOST_DATA: usize = 4_096;
 /// Threads tried for their memory where the first thread of a process has ended.
 const THREADS_TRIED: usize = 64;
 
@@ -58,10 +60,30 @@ impl Region {
     }
 }
 
-/// The code regions of a process, sorted by address, and whether some were left out.
+/// A range of a process's memory that can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DataRegion {
+    /// First address.
+    pub start: u64,
+    /// Address after the last.
+    pub end: u64,
+    /// Where `start` lies in the file, in bytes.
+    pub offset: u64,
+    /// Device of the file: major << 20 | minor.
+    pub device: u64,
+    /// Inode number of the file, 0 for none.
+    pub inode: u64,
+    /// Other processes that map it see what is written.
+    pub shared: bool,
+    /// As in [`Region`].
+    pub path: Box<[u8]>,
+}
+
+/// The regions of a process, sorted by address, and whether code was left out.
 #[derive(Debug, Default)]
 pub(super) struct Regions {
     sorted: Vec<Region>,
+    data: Vec<DataRegion>,
     /// More than what is kept of one process was mapped.
     pub cut: bool,
 }
@@ -78,6 +100,25 @@ impl Regions {
     /// The region in which an address lies.
     pub fn find(&self, address: u64) -> Option<&Region> {
         self.sorted.get(self.index_of(address)?)
+    }
+
+    /// The region of data in which an address lies. Where it has no file, but goes on where one ends
+    /// that has (the zeroes behind a program's data), that one.
+    pub fn find_data(&self, address: u64) -> Option<&DataRegion> {
+        let after = self.data.partition_point(|region| region.start <= address);
+        let index = after.checked_sub(1)?;
+        let region = self.data.get(index).filter(|region| address < region.end)?;
+        let before = index.checked_sub(1).and_then(|index| self.data.get(index));
+        let goes_on = region.inode == 0 && region.path.is_empty();
+        let file = before.filter(|before| {
+            goes_on && before.end == region.start && before.inode != 0 && !before.shared
+        });
+        Some(file.unwrap_or(region))
+    }
+
+    /// The first region of code that maps this file.
+    pub fn code_of(&self, inode: u64) -> Option<&Region> {
+        self.sorted.iter().find(|region| region.inode == inode)
     }
 
     /// The region in which an address lies, to fill in what lies behind it.
@@ -164,7 +205,7 @@ pub(super) fn read_start_time(pid: u32) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Parses the text of `/proc/PID/maps`, keeping only code.
+/// Parses the text of `/proc/PID/maps`, keeping code and what can be written.
 fn parse(mut maps: impl BufRead) -> io::Result<Regions> {
     let mut regions = Regions::default();
     let mut line = Vec::new();
@@ -176,7 +217,13 @@ fn parse(mut maps: impl BufRead) -> io::Result<Regions> {
         if count == 0 {
             break;
         }
-        let Some(region) = parse_line(line.strip_suffix(b"\n").unwrap_or(&line)) else { continue };
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        if let Some(region) = parse_data(line)
+            && regions.data.len() < MOST_DATA
+        {
+            regions.data.push(region);
+        }
+        let Some(region) = parse_line(line) else { continue };
         if regions.sorted.len() == MOST_REGIONS {
             regions.cut = true;
             break;
@@ -185,6 +232,7 @@ fn parse(mut maps: impl BufRead) -> io::Result<Regions> {
     }
     regions.cut |= bytes >= MOST_BYTES;
     regions.sorted.sort_by_key(|region| region.start);
+    regions.data.sort_by_key(|region| region.start);
     Ok(regions)
 }
 
@@ -209,6 +257,25 @@ fn parse_line(line: &[u8]) -> Option<Region> {
         _ => Backing::Unopened,
     };
     Some(Region { start, end, offset, inode, path, backing })
+}
+
+/// The same for data that can be written.
+fn parse_data(line: &[u8]) -> Option<DataRegion> {
+    let mut fields = line.splitn(6, |&byte| byte == b' ');
+    let mut range = fields.next()?.splitn(2, |&byte| byte == b'-');
+    let (start, end) = (parse_hex(range.next()?)?, parse_hex(range.next()?)?);
+    let permissions = fields.next()?;
+    let offset = parse_hex(fields.next()?)?;
+    let mut device = fields.next()?.splitn(2, |&byte| byte == b':');
+    let (major, minor) = (parse_hex(device.next()?)?, parse_hex(device.next()?)?);
+    let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    if permissions.get(1) != Some(&b'w') || start >= end || offset.checked_add(end).is_none() {
+        return None;
+    }
+    let path = unescape(fields.next().unwrap_or_default().trim_ascii_start());
+    let shared = permissions.get(3) == Some(&b's');
+    let device = major.checked_shl(20)? | minor;
+    Some(DataRegion { start, end, offset, device, inode, shared, path })
 }
 
 /// Parses a hexadecimal number without a prefix.
@@ -287,7 +354,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
                 known(b"3000-4000 r-xp 0 0:0 2 /replaced"),
                 known(b"8000-9000 r-xp 0 0:0 3 /unloaded"),
             ],
-            cut: false,
+            ..Regions::default()
         };
         let mut now =
             parse(&b"1000-2000 r-xp 0 0:0 1 /same\n2800-3800 r-xp 0 0:0 9 /new\n"[..]).unwrap();

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::clean::clean;
+use super::data::{self, Variable};
 use super::inspect::{Refusal, Shape, inspect};
 use super::open::path_of;
 use super::resolve::Name;
@@ -36,6 +37,8 @@ pub(super) struct Module {
     pub broken: Cell<bool>,
     /// What was looked up already, by virtual address.
     names: RefCell<HashMap<u64, Rc<[Name]>>>,
+    /// Likewise, by rising address.
+    variables: OnceCell<Vec<Variable>>,
     /// Read when first asked for; nothing for a file that has none.
     unwind: OnceCell<Option<UnwindTable>>,
 }
@@ -55,8 +58,14 @@ impl Module {
         };
         let debug_file = shape.as_ref().and_then(Shape::find_debug_file);
         let (broken, names) = (Cell::new(false), RefCell::default());
-        let unwind = OnceCell::new();
-        (Self { file, name: base_name(path), shape, debug_file, broken, names, unwind }, refused)
+        let (variables, unwind) = (OnceCell::new(), OnceCell::new());
+        let name = base_name(path);
+        (Self { file, name, shape, debug_file, broken, names, variables, unwind }, refused)
+    }
+
+    /// The variable in which a virtual address lies.
+    pub fn variable_at(&self, address: u64) -> Option<&Variable> {
+        data::find(self.variables.get_or_init(|| data::variables(self)), address)
     }
 
     /// How to get from its functions to their callers.

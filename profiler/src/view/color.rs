@@ -51,6 +51,12 @@ impl Line {
         self.0.push((style, text.into()));
     }
 
+    /// Further to the right.
+    pub fn indented(mut self, by: usize) -> Self {
+        self.0.insert(0, (Style::Plain, " ".repeat(by)));
+        self
+    }
+
     /// Appends the line to the output, with its end.
     pub fn write_to(&self, output: &mut String, color: bool) {
         let begin = output.len();

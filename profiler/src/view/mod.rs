@@ -5,6 +5,7 @@ mod color;
 mod headline;
 mod json;
 mod layout;
+mod locks;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -14,4 +15,4 @@ mod waits;
 mod words;
 
 pub use json::document;
-pub use text::{TextOptions, render};
+pub use text::{TextOptions, render, render_locks};

@@ -222,7 +222,7 @@ fn colour_changes_nothing_but_colour() {
 }
 
 fn as_value(profile: &Profile) -> Value {
-    serde_json::to_value(document(profile)).expect("a document")
+    serde_json::to_value(document(profile, By::Lock)).expect("a document")
 }
 
 #[test]

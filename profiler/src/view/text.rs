@@ -1,8 +1,8 @@
 //! The report for people.
 
 use super::color::Line;
-use super::{bars, headline, trust, waits};
-use crate::analyze;
+use super::{bars, headline, locks, trust, waits};
+use crate::analyze::{self, By};
 use crate::model::Profile;
 
 /// Narrowest layout.
@@ -36,11 +36,31 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
     let mut blocks = vec![headline::lines(profile, &headline, width)];
     if headline.threads > 0 {
         blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));
+        let locks = analyze::locks(profile, By::Lock);
+        blocks.push(locks::summary(&locks, &analyze::deadlocks(profile), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
     }
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));
+    write(&blocks, options)
+}
+
+/// The report on locks.
+pub fn render_locks(profile: &Profile, by: By, options: &TextOptions) -> String {
+    let width = options.width.max(NARROWEST);
+    let rows = analyze::locks(profile, by);
+    let deadlocks = analyze::deadlocks(profile);
+    let blocks = [
+        locks::lines(profile, &rows, &deadlocks, options, width),
+        trust::lines(&profile.trust, &analyze::cost(profile), width),
+    ];
+    write(&blocks, options)
+}
+
+/// The blocks that hold something, with a line between them.
+fn write(blocks: &[Vec<Line>], options: &TextOptions) -> String {
     let mut output = String::new();
-    for (index, block) in blocks.iter().enumerate() {
+    let full = blocks.iter().filter(|block| !block.is_empty());
+    for (index, block) in full.enumerate() {
         if index > 0 {
             Line::default().write_to(&mut output, options.color);
         }

@@ -1,8 +1,8 @@
 //! Kinds, objects and causes in plain words.
 
 use super::units::{count, counted};
-use crate::analyze::{Activity, Idle, TopWait};
-use crate::model::{Cause, Direction, Role, State, WaitObject};
+use crate::analyze::{Activity, Idle, Sort, TopWait};
+use crate::model::{Cause, Direction, Doing, Place, Role, State, WaitObject};
 
 /// What the time of an activity is spent on, after "x % of its working time is spent".
 pub fn activity(activity: Activity) -> &'static str {
@@ -68,7 +68,12 @@ pub fn idle(reason: Idle) -> &'static str {
 
 /// What was waited for.
 pub fn object(wait: &TopWait) -> String {
-    match &wait.object {
+    what(&wait.object, wait.syscall.as_deref())
+}
+
+/// What was waited for, in this system call.
+pub fn what(object: &WaitObject, syscall: Option<&str>) -> String {
+    match object {
         WaitObject::Futex { address, op, private, .. } => futex(*address, op, *private),
         WaitObject::Inet { protocol, local, peer, role, direction, .. } => {
             let what = match direction {
@@ -92,10 +97,11 @@ pub fn object(wait: &TopWait) -> String {
         WaitObject::Epoll { fd } => format!("epoll descriptor {fd}"),
         WaitObject::IoUring { fd } => format!("descriptor {fd}"),
         WaitObject::Kernel { function } => format!("kernel function {function}"),
+        WaitObject::Others => "several, for which there was no place one by one".to_owned(),
         WaitObject::Child { pid: -1 } => "any child".to_owned(),
         WaitObject::Child { pid } if *pid > 0 => format!("process {pid}"),
         WaitObject::Child { .. } => "any child of a group".to_owned(),
-        WaitObject::None => syscall(wait),
+        WaitObject::None => in_syscall(syscall),
     }
 }
 
@@ -108,8 +114,8 @@ pub fn futex(address: u64, op: &str, private: bool) -> String {
     }
 }
 
-fn syscall(wait: &TopWait) -> String {
-    match &wait.syscall {
+fn in_syscall(syscall: Option<&str>) -> String {
+    match syscall {
         Some(name) => format!("in {name}"),
         None => "outside of system calls".to_owned(),
     }
@@ -147,6 +153,7 @@ pub fn waker(group: &str, cause: Cause) -> &str {
         Cause::Timer => "timer",
         Cause::Network => "network",
         Cause::Irq => "interrupt",
+        Cause::Signal => "a signal",
         Cause::Unknown => "unseen",
     }
 }
@@ -170,5 +177,59 @@ pub fn clipped(number: u64) -> String {
     match number {
         0 => String::new(),
         _ => format!(", {} cut off by the window's edges", count(number)),
+    }
+}
+
+/// A place in a few characters; empty where it is not known.
+pub fn place(place: &Place) -> String {
+    match place {
+        Place::Variable { name, offset: 0, .. } => name.clone(),
+        Place::Variable { name, offset, .. } => format!("{name}+{offset:#x}"),
+        Place::Module { module, offset } => format!("{module}+{offset:#x}"),
+        Place::Heap => "heap".to_owned(),
+        Place::Stack => "stack".to_owned(),
+        Place::Shared { path, offset, .. } => format!("{path}+{offset:#x}"),
+        Place::Anonymous => "memory without a file".to_owned(),
+        Place::Unknown => String::new(),
+    }
+}
+
+/// A sort of lock.
+pub fn sort(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Lock => "lock",
+        Sort::ReadWriteLock => "read-write lock",
+        Sort::Interpreter => "interpreter lock",
+        Sort::Database => "database lock",
+        Sort::File => "file lock",
+        Sort::Kernel => "kernel lock",
+        Sort::Barrier => "barrier",
+        Sort::Unknown => "futex of an unknown sort",
+        Sort::Others => "other locks",
+        Sort::Semaphore => "semaphore",
+        Sort::Condition => "condition",
+        Sort::Join => "end of a thread",
+    }
+}
+
+/// What a thread was doing while others waited for it.
+pub fn doing(doing: &Doing) -> String {
+    match doing {
+        Doing::Running => "running".to_owned(),
+        Doing::Runnable => "waiting for a CPU".to_owned(),
+        Doing::NotFollowed => "not followed: see what it does with -a, or its pid".to_owned(),
+        Doing::Forgotten => "not known: too many waits ago".to_owned(),
+        Doing::Waiting { kind, syscall, object, .. } => {
+            let what = what(object, syscall.as_deref());
+            match kind {
+                State::Sleep => format!("sleeping, {what}"),
+                State::Futex => format!("waiting for {what}"),
+                State::Disk => format!("waiting for the disk, {what}"),
+                _ => format!(
+                    "waiting in {}, {what}",
+                    activity(Activity::Blocked(*kind)).trim_start_matches("waiting ")
+                ),
+            }
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The document for programs: docs/json.md, docs/schema/dwell-1.schema.json.
 
+mod locks;
+
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::analyze::is_waiting_for_work;
+use crate::analyze::{By, is_waiting_for_work};
 use crate::model::{
     Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
     Trust, Wait, WaitObject, WakerCount, state_name,
@@ -22,6 +24,8 @@ pub struct Document<'a> {
     trust: &'a Trust,
     threads: Rows<'a, ThreadBooks>,
     waits: Rows<'a, Wait>,
+    locks: Vec<locks::Lock>,
+    deadlocks: Vec<locks::Circle>,
 }
 
 /// Rows are made one by one while they are written: there may be tens of thousands.
@@ -104,8 +108,8 @@ struct WaitRow<'a> {
     stack_truncated: bool,
 }
 
-/// The document of a profile: all of its threads and all of its waits.
-pub fn document(profile: &Profile) -> Document<'_> {
+/// The document of a profile: all of its threads, waits and locks.
+pub fn document(profile: &Profile, by: By) -> Document<'_> {
     let window = Window {
         start_monotonic_ns: profile.window.start,
         end_monotonic_ns: profile.window.end,
@@ -119,6 +123,8 @@ pub fn document(profile: &Profile) -> Document<'_> {
         trust: &profile.trust,
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
+        locks: locks::rows(profile, by),
+        deadlocks: locks::circles(profile),
     }
 }
 

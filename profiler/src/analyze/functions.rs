@@ -1,0 +1,116 @@
+//! Functions of libraries, runtimes and servers that tell what a wait is.
+
+/// Functions that wait for something to be announced.
+pub fn is_condition_function(name: &str) -> bool {
+    const PARTS: &[&str] = &[
+        "pthread_cond_wait",
+        "pthread_cond_timedwait",
+        "pthread_cond_clockwait",
+        "Condvar",
+        "condition_variable::wait",
+        "sem_wait",
+        "sem_timedwait",
+        "sem_clockwait",
+        "new_sem_wait",
+        "pthread_join",
+        "pthread_timedjoin",
+        "pthread_clockjoin",
+        "thread::join",
+        "JoinHandle",
+        "JoinInner",
+    ];
+    // A Go runtime thread without a goroutine (runtime/lock_futex.go, proc.go).
+    const EXACT: &[&str] = &[
+        "runtime.notesleep",
+        "runtime.notetsleep",
+        "runtime.notetsleep_internal",
+        "runtime.notetsleepg",
+        "runtime.mPark",
+        "runtime.stopm",
+    ];
+    // Not `parking_lot::…::lock_slow`: only the function itself counts, not the path to it.
+    let last = last_segment(name);
+    PARTS.iter().any(|part| name.contains(part))
+        || EXACT.contains(&name)
+        || matches!(last, "park" | "park_timeout" | "park_until" | "Unsafe_Park")
+}
+
+/// Functions that acquire a lock: whatever they wait in, the wait lies inside work.
+pub fn is_lock_function(name: &str) -> bool {
+    const LOCKS: &[&str] = &[
+        // glibc
+        "lll_lock_wait",
+        "lll_lock_wait_private",
+        "pthread_mutex_lock",
+        "pthread_mutex_cond_lock",
+        "pthread_mutex_timedlock",
+        "pthread_mutex_clocklock",
+        "pthread_rwlock_rdlock",
+        "pthread_rwlock_timedrdlock",
+        "pthread_rwlock_clockrdlock",
+        "pthread_rwlock_wrlock",
+        "pthread_rwlock_timedwrlock",
+        "pthread_rwlock_clockwrlock",
+        // Rust's standard library and parking_lot
+        "lock_contended",
+        "read_contended",
+        "write_contended",
+        "lock_slow",
+        "lock_shared_slow",
+        "lock_exclusive_slow",
+        "lock_upgradable_slow",
+        // Go, CPython, OpenJDK
+        "runtime.lock2",
+        "take_gil",
+        "EnterI",
+        // PostgreSQL: locks on rows and pages
+        "LWLockAcquire",
+        "LWLockAcquireOrWait",
+        "LWLockWaitForVar",
+        "ProcSleep",
+        // InnoDB
+        "lock_wait_suspend_thread",
+    ];
+    LOCKS.contains(&bare(name))
+}
+
+/// Functions that wait for an answer: likewise.
+pub fn is_answer_function(name: &str) -> bool {
+    // PostgreSQL: that of a standby; libpq: that of the server.
+    const ANSWERS: &[&str] = &["SyncRepWaitForLSN", "pqWait", "pqWaitTimed"];
+    ANSWERS.contains(&bare(name))
+}
+
+/// `__pthread_mutex_lock@GLIBC_2.2.5` → `pthread_mutex_lock`.
+pub fn bare(name: &str) -> &str {
+    last_segment(name).trim_start_matches('_')
+}
+
+/// `Parker::park(bool, long)` → `park`; `<T as lock::Raw>::lock_slow::<u8>` → `lock_slow`.
+pub fn last_segment(name: &str) -> &str {
+    let mut depth = 0_i32;
+    let mut start = 0;
+    let mut end = name.len();
+    let mut previous = ' ';
+    for (at, character) in name.char_indices() {
+        match character {
+            '<' if depth == 0 && at > start => {
+                end = at;
+                depth += 1;
+            }
+            '<' => depth += 1,
+            '>' if previous != '-' => depth -= 1,
+            ':' if depth == 0 && previous == ':' && !name[at + 1..].starts_with('<') => {
+                start = at + 1;
+                end = name.len();
+            }
+            '(' | '@' if depth == 0 && at > start => {
+                end = end.min(at);
+                break;
+            }
+            _ => {}
+        }
+        previous = character;
+    }
+    name.get(start..end).unwrap_or(name).trim_end_matches(':')
+}

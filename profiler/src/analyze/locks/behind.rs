@@ -1,0 +1,128 @@
+//! Behind whom threads wait, and what those were doing meanwhile.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{Blame, Doing, Frame, Nanos, Pid, Profile, ReasonId};
+
+/// Like-named threads that end waits from one place.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// Their name.
+    pub group: String,
+    /// Their processes.
+    pub pids: BTreeSet<Pid>,
+    /// Whence they end the waits, innermost first.
+    pub release: Arc<[Frame]>,
+    /// Time that others waited for them.
+    pub total: Nanos,
+    /// That as a share of all waits of the row.
+    pub share: f64,
+    /// What they were doing meanwhile, most time first.
+    pub doing: Vec<Part>,
+}
+
+/// Something that threads were doing while others waited for them.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What.
+    pub doing: Doing,
+    /// How much of the time that others waited.
+    pub total: Nanos,
+    /// That as a share of all waits of the row.
+    pub share: f64,
+    /// Behind whom, if that was a wait itself.
+    pub behind: Vec<Behind>,
+}
+
+/// Links of a chain that are followed at most: as many as the probes make.
+const DEEPEST: u32 = 8;
+
+/// Behind whom some waits were, which took `whole` in all.
+pub fn behind(profile: &Profile, blames: &[Blame], whole: Nanos) -> Vec<Behind> {
+    to(profile, blames.iter().map(|blame| (blame.reason, blame.time)), whole, DEEPEST)
+}
+
+fn to(
+    profile: &Profile,
+    parts: impl Iterator<Item = (ReasonId, Nanos)>,
+    whole: Nanos,
+    depth: u32,
+) -> Vec<Behind> {
+    // What each part of each holder was waiting behind, gathered before it is followed.
+    let mut rows: Vec<(Behind, Vec<Vec<(ReasonId, Nanos)>>)> = Vec::new();
+    for (id, time) in parts {
+        let Some(reason) = profile.reason(id) else { continue };
+        let place = rows
+            .iter()
+            .position(|(row, _)| row.group == reason.group && same(&row.release, &reason.release));
+        let place = place.unwrap_or_else(|| {
+            let row = Behind {
+                group: reason.group.clone(),
+                pids: BTreeSet::new(),
+                release: Arc::clone(&reason.release),
+                total: Nanos(0),
+                share: 0.0,
+                doing: Vec::new(),
+            };
+            rows.push((row, Vec::new()));
+            rows.len() - 1
+        });
+        let (row, nexts) = &mut rows[place];
+        row.pids.insert(reason.pid);
+        row.total += time;
+        let (doing, next) = without_next(&reason.doing);
+        let part = row.doing.iter().position(|part| same_doing(&part.doing, &doing));
+        let part = part.unwrap_or_else(|| {
+            row.doing.push(Part { doing, total: Nanos(0), share: 0.0, behind: Vec::new() });
+            nexts.push(Vec::new());
+            row.doing.len() - 1
+        });
+        row.doing[part].total += time;
+        nexts[part].extend(next.map(|next| (next, time)));
+    }
+    let mut all: Vec<Behind> = Vec::with_capacity(rows.len());
+    for (mut row, nexts) in rows {
+        row.share = row.total.share_of(whole);
+        for (part, next) in row.doing.iter_mut().zip(nexts) {
+            part.share = part.total.share_of(whole);
+            if depth > 0 {
+                part.behind = to(profile, next.into_iter(), whole, depth - 1);
+            }
+        }
+        row.doing.sort_by_key(|part| Reverse(part.total));
+        all.push(row);
+    }
+    all.sort_by_key(|row| Reverse(row.total));
+    all
+}
+
+fn same(a: &[Frame], b: &[Frame]) -> bool {
+    a.iter().map(|frame| &frame.name).eq(b.iter().map(|frame| &frame.name))
+}
+
+fn without_next(doing: &Doing) -> (Doing, Option<ReasonId>) {
+    let mut doing = doing.clone();
+    let next = match &mut doing {
+        Doing::Waiting { next, .. } => next.take(),
+        _ => None,
+    };
+    (doing, next)
+}
+
+fn same_doing(a: &Doing, b: &Doing) -> bool {
+    match (a, b) {
+        (
+            Doing::Waiting { kind, syscall, object, stack, .. },
+            Doing::Waiting {
+                kind: kind_b,
+                syscall: syscall_b,
+                object: object_b,
+                stack: stack_b,
+                ..
+            },
+        ) => kind == kind_b && syscall == syscall_b && object == object_b && same(stack, stack_b),
+        _ => a == b,
+    }
+}

@@ -1,0 +1,170 @@
+//! What lies at an address of a process's data: a variable, the heap, shared memory.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use blazesym::SymType;
+use blazesym::inspect::source::{Elf, Source};
+use blazesym::inspect::{Inspector, SymInfo};
+
+use super::clean::clean;
+use super::demangle::demangle;
+use super::maps::DataRegion;
+use super::module::Module;
+
+/// What lies at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataPlace {
+    /// A variable of a program or library.
+    Variable {
+        /// Base name of the file.
+        module: String,
+        /// Demangled name.
+        name: String,
+        /// Bytes from its start.
+        offset: u64,
+    },
+    /// Data of a program or library without a name.
+    Module {
+        /// Base name of the file.
+        module: String,
+        /// Bytes from the start of the file as it is in memory.
+        offset: u64,
+    },
+    /// The heap.
+    Heap,
+    /// The stack of the first thread.
+    Stack,
+    /// Memory shared with other processes.
+    Shared {
+        /// Path of the file, safe for a terminal.
+        path: String,
+        /// Device and inode number.
+        file: (u64, u64),
+        /// Bytes from the start of the file.
+        offset: u64,
+    },
+    /// Memory without a file.
+    Anonymous,
+}
+
+/// A variable of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    /// Virtual address.
+    pub address: u64,
+    pub size: u64,
+    /// Demangled.
+    pub name: String,
+}
+
+/// Most variables kept of a file.
+const MOST_VARIABLES: usize = 1 << 18;
+
+/// The variables of a file by rising address; none where it names none, or the symbolizer failed on
+/// it.
+pub(super) fn variables(module: &Module) -> Vec<Variable> {
+    if module.shape.is_none() || module.broken.get() {
+        return Vec::new();
+    }
+    let read = || {
+        let own = variables_of(&module.path());
+        match (&module.debug_file, own.is_empty()) {
+            (Some(separate), true) => variables_of(separate),
+            _ => own,
+        }
+    };
+    let mut variables = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        module.broken.set(true);
+        Vec::new()
+    });
+    variables.sort_by_key(|variable| variable.address);
+    variables
+}
+
+fn variables_of(path: &Path) -> Vec<Variable> {
+    let mut variables = Vec::new();
+    let mut elf = Elf::new(path);
+    // Of variables, debug information says nothing that the symbols do not.
+    elf.debug_syms = false;
+    let _unreadable = Inspector::new().for_each(&Source::Elf(elf), |symbol: &SymInfo<'_>| {
+        if symbol.sym_type == SymType::Variable && symbol.addr != 0 {
+            variables.push(Variable {
+                address: symbol.addr,
+                size: symbol.size.unwrap_or(0) as u64,
+                name: demangle(&symbol.name),
+            });
+        }
+        if variables.len() < MOST_VARIABLES {
+            std::ops::ControlFlow::Continue(())
+        } else {
+            std::ops::ControlFlow::Break(())
+        }
+    });
+    variables
+}
+
+/// The variable in which a virtual address lies.
+pub(super) fn find(variables: &[Variable], address: u64) -> Option<&Variable> {
+    let after = variables.partition_point(|variable| variable.address <= address);
+    let before = variables[..after].iter().rev();
+    // Several names can share an address, and one without a size says nothing.
+    before
+        .take_while(|variable| address - variable.address < 1 << 20)
+        .find(|variable| address - variable.address < variable.size)
+}
+
+/// What a region says about an address in it by itself; none where a file has to be asked.
+pub(super) fn place_in(region: &DataRegion, address: u64) -> Option<DataPlace> {
+    if region.shared {
+        return Some(DataPlace::Shared {
+            path: clean(&region.path),
+            file: (region.device, region.inode),
+            offset: region.offset + (address - region.start),
+        });
+    }
+    match &*region.path {
+        b"[heap]" => Some(DataPlace::Heap),
+        b"[stack]" => Some(DataPlace::Stack),
+        _ if region.inode != 0 => None,
+        _ => Some(DataPlace::Anonymous),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(address: u64, size: u64, name: &str) -> Variable {
+        Variable { address, size, name: name.to_owned() }
+    }
+
+    #[test]
+    fn the_innermost_variable_with_a_size_is_found() {
+        let all = [variable(16, 64, "whole"), variable(32, 8, "part"), variable(36, 0, "label")];
+        assert_eq!(find(&all, 36).map(|found| &*found.name), Some("part"));
+        assert_eq!(find(&all, 44).map(|found| &*found.name), Some("whole"));
+        assert_eq!(find(&all, 80), None);
+        assert_eq!(find(&all, 3), None);
+    }
+
+    #[test]
+    fn regions_speak_for_themselves_but_for_files() {
+        let region = |path: &[u8], inode, shared| DataRegion {
+            start: 4096,
+            end: 8192,
+            offset: 512,
+            device: 7,
+            inode,
+            shared,
+            path: path.into(),
+        };
+        assert_eq!(place_in(&region(b"[heap]", 0, false), 5000), Some(DataPlace::Heap));
+        assert_eq!(place_in(&region(b"", 0, false), 5000), Some(DataPlace::Anonymous));
+        assert_eq!(place_in(&region(b"/bin/x", 3, false), 5000), None);
+        let shared = place_in(&region(b"/dev/zero (deleted)", 3, true), 4100);
+        let expected =
+            DataPlace::Shared { path: "/dev/zero (deleted)".to_owned(), file: (7, 3), offset: 516 };
+        assert_eq!(shared, Some(expected));
+    }
+}
