@@ -27,7 +27,7 @@ pub struct Search {
     rest_ns: u64,
     /// What a nanosecond of it stands for, in 1/65,536.
     scale: u64,
-    /// The longest part, and its reason.
+    /// The longest thing that the one did who ends it, and its reason.
     longest_ns: u64,
     longest: u64,
 }
@@ -140,12 +140,9 @@ fn part(span: &Span, search: &mut Search) {
     let share = divide(span.waited_ns << 10, whole);
     let ns = ((to - from) * share) >> 10;
     let ns = if ns < search.rest_ns { ns } else { search.rest_ns };
-    let futex = State::Futex as u8;
-    let same = span.key.kind == futex
-        && search.key.wait.kind == futex
-        && span.key.object == search.key.wait.object;
-    if same && span.reason != 0 {
-        // It waited in the same queue: another one held the lock then.
+    if span.reason != 0 && is_same_queue(&span.key, &search.key.wait) {
+        // It waited in the same queue: the one before held the lock then, and what that did is the
+        // reason of this wait. No reason for others: handed on and on, it would outlive what it tells of.
         search.key.reason = span.reason;
         search.rest_ns -= ns;
         put(ns, search);
@@ -158,6 +155,22 @@ fn part(span: &Span, search: &mut Search) {
     search.reason.detail = span.key.detail;
     search.reason.next = span.reason;
     add(ns, search);
+}
+
+/// Whether two waits are for the same lock: the same futex, or one from the same place, as some locks
+/// wait on a futex, or a descriptor, of the waiting thread (parking_lot, PostgreSQL). A thread that
+/// waits in the same place has not got there what the other waits for.
+#[inline(always)]
+fn is_same_queue(a: &WaitKey, b: &WaitKey) -> bool {
+    if a.kind != b.kind {
+        return false;
+    }
+    let same_place = a.stack == b.stack && a.stack != 0;
+    match a.kind {
+        kind if kind == State::Futex as u8 => a.object == b.object || same_place,
+        kind if kind == State::Poll as u8 => same_place,
+        _ => false,
+    }
 }
 
 #[inline(always)]
@@ -183,6 +196,10 @@ fn rest_is(kind: u8, search: &mut Search) {
 fn add(ns: u64, search: &mut Search) {
     search.rest_ns -= if ns < search.rest_ns { ns } else { search.rest_ns };
     search.key.reason = intern(&mut search.reason);
+    if ns > search.longest_ns {
+        search.longest_ns = ns;
+        search.longest = search.key.reason;
+    }
     put(ns, search);
 }
 
@@ -191,10 +208,6 @@ fn add(ns: u64, search: &mut Search) {
 fn put(ns: u64, search: &mut Search) {
     if search.key.reason == 0 || ns == 0 {
         return;
-    }
-    if ns > search.longest_ns {
-        search.longest_ns = ns;
-        search.longest = search.key.reason;
     }
     let weight = (ns * search.scale) >> SCALE_BITS;
     if let Some(blame) = BLAME.get_ptr_mut(&search.key) {

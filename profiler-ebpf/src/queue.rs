@@ -63,10 +63,29 @@ fn entry(key: &QueueKey, record: &ThreadRecord) -> Option<&'static mut Queue> {
     QUEUES.get_ptr_mut(key).map(|queue| unsafe { &mut *queue })
 }
 
-/// The thread waits no longer. It was woken by one that has the lock since `acquired` (0: not known);
-/// `window` is the beginning of that.
+/// Who ends a wait for a futex.
+#[derive(Clone, Copy)]
+pub enum By {
+    /// A thread: if it is a lock, it has had it since then (0: that is not known).
+    Thread { since_ns: u64 },
+    /// A timeout, a signal, or nobody who showed.
+    Other,
+}
+
+/// The thread waits no longer; `window` is the beginning of that.
+#[inline(always)]
+pub fn leave(record: &mut ThreadRecord, now: u64, by: By, window: u64) {
+    match by {
+        By::Thread { since_ns } => depart(record, now, since_ns, window),
+        By::Other => depart(record, now, NOT_RELEASED, window),
+    }
+}
+
+/// In place of a time: nobody gave the lock back.
+const NOT_RELEASED: u64 = u64::MAX;
+
 #[inline(never)]
-pub fn leave(record: &mut ThreadRecord, now: u64, acquired: u64, window: u64) {
+fn depart(record: &mut ThreadRecord, now: u64, acquired: u64, window: u64) {
     record.queued = 0;
     let key = key_of(record);
     let Some(queue) = QUEUES.get_ptr_mut(&key) else { return };
@@ -75,12 +94,14 @@ pub fn leave(record: &mut ThreadRecord, now: u64, acquired: u64, window: u64) {
     // Before the thread leaves: as long as it is counted, nobody begins anew.
     let since = queue.busy_since_ns;
     // SAFETY: a word of the table.
-    let before = unsafe {
-        atomic_xsub::<u64, u64, { AtomicOrdering::SeqCst }>(&raw mut queue.waiting, 1)
-    };
+    let before =
+        unsafe { atomic_xsub::<u64, u64, { AtomicOrdering::SeqCst }>(&raw mut queue.waiting, 1) };
     let inside = if since > window { since } else { window };
     if before == 1 && now > inside {
         add(&raw mut queue.busy_ns, now - inside);
+    }
+    if acquired == NOT_RELEASED {
+        return;
     }
     if now > window {
         held(queue, since, acquired, now);

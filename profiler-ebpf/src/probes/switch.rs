@@ -121,6 +121,10 @@ fn switch_out(
         close_unseen(record, run.waited, start);
         give_up_post(record);
     }
+    if record.queued != 0 {
+        // A wait whose wakeup nobody showed.
+        queue::leave(record, now, queue::By::Other, start);
+    }
     let at = close_run(record, run, now, start);
     scratch.moment.write(Moment { at, now, start });
     if state & task_state::DEAD != 0 {
@@ -210,7 +214,7 @@ pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
     record.preempted = 0;
     if record.queued != 0 {
         // Nobody showed who woke it.
-        queue::leave(record, now, 0, start);
+        queue::leave(record, now, queue::By::Other, start);
     }
     let past = &mut entry.past;
     if record.open.key.kind == State::Futex as u8 {

@@ -42,13 +42,14 @@ fn ends(task: Task, entry: &mut ThreadEntry) {
     }
     let holder = if by_thread { followed_entry(Task::current()) } else { None };
     if record.queued != 0 {
-        let acquired = match &holder {
+        let since_ns = match &holder {
             Some(holder) if holder.past.futex == record.open.key.object => {
                 holder.past.futex_since_ns
             }
             _ => 0,
         };
-        queue::leave(record, now, acquired, start);
+        let by = if by_thread { queue::By::Thread { since_ns } } else { queue::By::Other };
+        queue::leave(record, now, by, start);
     }
     if !due {
         return;

@@ -41,16 +41,6 @@ pub fn is_lock_function(name: &str) -> bool {
         // glibc
         "lll_lock_wait",
         "lll_lock_wait_private",
-        "pthread_mutex_lock",
-        "pthread_mutex_cond_lock",
-        "pthread_mutex_timedlock",
-        "pthread_mutex_clocklock",
-        "pthread_rwlock_rdlock",
-        "pthread_rwlock_timedrdlock",
-        "pthread_rwlock_clockrdlock",
-        "pthread_rwlock_wrlock",
-        "pthread_rwlock_timedwrlock",
-        "pthread_rwlock_clockwrlock",
         // Rust's standard library and parking_lot
         "lock_contended",
         "read_contended",
@@ -71,7 +61,10 @@ pub fn is_lock_function(name: &str) -> bool {
         // InnoDB
         "lock_wait_suspend_thread",
     ];
-    LOCKS.contains(&bare(name))
+    let bare = bare(name);
+    // `pthread_mutex_lock_full`, `pthread_mutex_clocklock_common`, `pthread_rwlock_rdlock_full64`, …
+    let of_pthread = bare.starts_with("pthread_mutex_") || bare.starts_with("pthread_rwlock_");
+    LOCKS.contains(&bare) || (of_pthread && !bare.contains("unlock"))
 }
 
 /// Functions that wait for an answer: likewise.

@@ -22,5 +22,5 @@ pub use frames::{culprit, meaningful};
 pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
-pub use locks::{Behind, By, LockRow, Part, Sort, locks};
+pub use locks::{Behind, By, LockRow, Part, Sort, locks, taken_in};
 pub use top::{TopWait, top_waits};

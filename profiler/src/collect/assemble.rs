@@ -97,7 +97,7 @@ impl Collector {
         let locks = std::mem::take(&mut self.locks);
         let kernel_locks = self.kernel_locks(locks.kernel, &mut outcome, &mut named);
         let stuck = self.stuck(locks.stuck, &mut outcome, &mut named);
-        let futexes = futexes(&mut outcome);
+        let futexes = futexes(&mut outcome, &stuck);
         let trust = self.trust(&outcome, &threads, &waits);
         let reasons = reasons.list;
         let Outcome { window, host, target, .. } = outcome;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use profiler_common::blame::{self as wire, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED};
 use profiler_common::lock::{
     self, KernelLockKey, KernelLockStats, LCB_MUTEX, LCB_READ, LCB_RT, LCB_SPIN, LCB_WRITE,
+    QueueKey,
 };
 use profiler_common::thread::ThreadRecord;
 use profiler_common::wait::NO_SYSCALL;
@@ -221,11 +222,22 @@ pub(super) fn blames(
     blames
 }
 
-/// The futexes that were waited for.
-pub(super) fn futexes(outcome: &mut Outcome<'_>) -> Vec<Futex> {
+/// The futexes that were waited for. Threads that were there before dwell, and still wait, are in no
+/// queue of the probes.
+pub(super) fn futexes(outcome: &mut Outcome<'_>, stuck: &[Stuck]) -> Vec<Futex> {
     let end = outcome.window.end;
     let start = outcome.window.start;
-    let queues = std::mem::take(&mut outcome.queues);
+    let mut queues = std::mem::take(&mut outcome.queues);
+    for thread in stuck {
+        let key = QueueKey { address: thread.address, owner: 0, private: 1 };
+        let is_known = |(known, queue): &(QueueKey, lock::Queue)| {
+            known.address == thread.address && queue.pid == thread.pid.0
+        };
+        if !queues.iter().any(is_known) {
+            let queue = lock::Queue { pid: thread.pid.0, values_mixed: 1, ..Default::default() };
+            queues.push((key, queue));
+        }
+    }
     queues
         .into_iter()
         .map(|(key, queue)| Futex {
@@ -325,32 +337,33 @@ fn sort(flags: u32) -> KernelLockSort {
     }
 }
 
-/// Functions of the kernel that take a lock, and what lies between them and the probe.
+/// Functions of the kernel that take a lock, and what lies between them and the probe; underscores in
+/// front are ignored.
 fn is_lock_function(name: &str) -> bool {
-    const PARTS: [&str; 14] = [
+    const STARTS: [&str; 20] = [
         "bpf_",
-        "__bpf_",
         "contention_",
+        "traceiter_",
+        "probestub_",
         "mutex_lock",
-        "__mutex",
-        "down_read",
-        "down_write",
+        "ww_mutex",
+        "rt_mutex",
+        "down_",
+        "percpu_down",
         "rwsem_",
-        "percpu_",
         "queued_",
-        "native_queued_",
-        "_raw_spin",
-        "_raw_read",
-        "_raw_write",
+        "native_queued",
+        "pv_queued",
+        "raw_spin",
+        "raw_read",
+        "raw_write",
+        "do_raw_",
+        "rtlock_",
+        "schedule",
+        "0x",
     ];
-    let bare = name.trim_start_matches("__traceiter_").trim_start_matches("__probestub_");
-    PARTS.iter().any(|part| bare.starts_with(part))
-        || bare.starts_with("__down_")
-        || bare.starts_with("__percpu_")
-        || bare.starts_with("do_raw_")
-        || bare.starts_with("schedule")
-        || bare.starts_with("rt_mutex")
-        || bare.starts_with("0x")
+    let bare = name.trim_start_matches('_');
+    STARTS.iter().any(|start| bare.starts_with(start)) || name == "__mutex_lock"
 }
 
 /// A stack without the functions that take the lock.

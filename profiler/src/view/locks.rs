@@ -4,7 +4,7 @@ use super::color::{Line, Style};
 use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
-use crate::analyze::{Behind, Deadlock, LockRow, Part, culprit, meaningful};
+use crate::analyze::{Behind, Deadlock, LockRow, Part, culprit, meaningful, taken_in};
 use crate::model::{Doing, Frame, Nanos, Profile};
 
 /// Columns before everything but the first line of a lock.
@@ -18,6 +18,8 @@ const HOLDERS: usize = 2;
 const DOINGS: usize = 3;
 /// What takes less of a lock's time than this is left out.
 const LEAST: f64 = 0.02;
+/// A lock that took less of the window than this is counted only.
+const LEAST_OF_WINDOW: f64 = 0.001;
 /// Locks in the section of a larger report.
 const SUMMARY: usize = 3;
 /// Columns of the name of a lock in that section.
@@ -35,16 +37,17 @@ pub fn lines(
     let text = title(profile, rows);
     lines.extend(wrap_words(&text, "", 0, width).into_iter().map(|l| Line::new(Style::Strong, l)));
     let contended = rows.iter().filter(|row| row.is_contention()).count();
-    let shown = contended.min(options.top);
-    for (index, row) in rows.iter().take(shown).enumerate() {
+    let worth = |row: &&LockRow| is_worth_showing(row, profile);
+    let shown: Vec<&LockRow> = rows[..contended].iter().filter(worth).take(options.top).collect();
+    for (index, row) in shown.iter().enumerate() {
         lines.push(Line::default());
         lines.extend(entry(index + 1, row, profile, options, width));
     }
-    let more = &rows[shown..contended];
-    if !more.is_empty() {
-        let time: Nanos = more.iter().map(|row| row.total).sum();
-        let text =
-            format!("… and {}: {}.", counted(more.len() as u64, "more lock"), duration(time));
+    let more = contended - shown.len();
+    if more > 0 && !shown.is_empty() {
+        let all: Nanos = rows[..contended].iter().map(|row| row.total).sum();
+        let time = all.since(shown.iter().map(|row| row.total).sum());
+        let text = format!("… and {}: {}.", counted(more as u64, "more lock"), duration(time));
         lines.push(Line::default());
         lines.push(Line::new(Style::Faint, text));
     }
@@ -52,10 +55,21 @@ pub fn lines(
     lines
 }
 
+/// Nobody looks for microseconds in seconds: each spin lock of the kernel would have a row.
+fn is_worth_showing(row: &LockRow, profile: &Profile) -> bool {
+    row.total.share_of(profile.window.duration()) >= LEAST_OF_WINDOW
+}
+
 /// The section of a larger report; nothing where no lock was contended.
-pub fn summary(rows: &[LockRow], deadlocks: &[Deadlock], width: usize) -> Vec<Line> {
+pub fn summary(
+    profile: &Profile,
+    rows: &[LockRow],
+    deadlocks: &[Deadlock],
+    width: usize,
+) -> Vec<Line> {
     let mut lines = deadlock_lines(deadlocks, width);
-    let contended: Vec<&LockRow> = rows.iter().filter(|row| row.is_contention()).collect();
+    let worth = |row: &&LockRow| row.is_contention() && is_worth_showing(row, profile);
+    let contended: Vec<&LockRow> = rows.iter().filter(worth).collect();
     if contended.is_empty() {
         return lines;
     }
@@ -81,13 +95,17 @@ pub fn summary(rows: &[LockRow], deadlocks: &[Deadlock], width: usize) -> Vec<Li
 fn title(profile: &Profile, rows: &[LockRow]) -> String {
     let window = duration(profile.window.duration());
     let contended: Vec<&LockRow> = rows.iter().filter(|row| row.is_contention()).collect();
+    let target = &profile.target.description;
     if contended.is_empty() {
-        return format!("{}: nobody waited for a lock in {window}.", profile.target.description);
+        return format!("{target}: nobody waited for a lock in {window}.");
     }
     let time: Nanos = contended.iter().map(|row| row.total).sum();
+    if !contended.iter().any(|row| is_worth_showing(row, profile)) {
+        let time = duration(time);
+        return format!("{target}: hardly anybody waited for a lock: {time} in {window}.");
+    }
     format!(
-        "{}: {} waited for, {} of waiting in {window}.",
-        profile.target.description,
+        "{target}: {} waited for, {} of waiting in {window}.",
         counted(contended.len() as u64, "lock"),
         duration(time)
     )
@@ -169,7 +187,7 @@ pub fn name(row: &LockRow) -> String {
             _ => format!("{sort} at {address:#x} ({place})"),
         },
         (None, Some(object)) => format!("{sort}: {}", object_words(object)),
-        (None, None) => match row.sites.first().and_then(|site| culprit(&site.stack)) {
+        (None, None) => match row.sites.first().and_then(|site| taken_in(&site.stack)) {
             Some(function) => format!("{sort} taken in {function}"),
             None => sort.to_owned(),
         },
@@ -247,10 +265,7 @@ fn held(row: &LockRow) -> Option<String> {
 
 fn holder(behind: &Behind, is_proved: bool, options: &TextOptions, width: usize) -> Vec<Line> {
     let group = words::name_or_none(&behind.group);
-    let pids = match behind.pids.first() {
-        Some(only) if behind.pids.len() == 1 => format!(", pid {only}"),
-        _ => format!(", {}", counted(behind.pids.len() as u64, "process")),
-    };
+    let pids = pids(behind);
     let how = if is_proved { "owned by" } else { "woken by" };
     let text = format!("{how} {group}{pids}: {}", percent(behind.share));
     let mut lines = plain(&text, width);
@@ -261,6 +276,13 @@ fn holder(behind: &Behind, is_proved: bool, options: &TextOptions, width: usize)
     lines
 }
 
+fn pids(behind: &Behind) -> String {
+    match behind.pids.first() {
+        Some(only) if behind.pids.len() == 1 => format!(", pid {only}"),
+        _ => format!(", {}", counted(behind.pids.len() as u64, "process")),
+    }
+}
+
 /// What holders were doing, and behind whom they waited themselves.
 fn doings(behind: &Behind, deeper: usize, options: &TextOptions, width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -269,7 +291,8 @@ fn doings(behind: &Behind, deeper: usize, options: &TextOptions, width: usize) -
         lines.extend(indented(doing(part, options, room), deeper));
         for next in part.behind.iter().take(1).filter(|next| next.share >= LEAST) {
             let group = words::name_or_none(&next.group);
-            let text = format!("which {group} ended: {}", percent(next.share));
+            let who = pids(next);
+            let text = format!("which was ended by {group}{who}: {}", percent(next.share));
             lines.extend(indented(plain(&text, room - 2), deeper + 2));
             if deeper < 16 {
                 lines.extend(doings(next, deeper + 4, options, width));

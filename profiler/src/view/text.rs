@@ -37,7 +37,7 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
     if headline.threads > 0 {
         blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));
         let locks = analyze::locks(profile, By::Lock);
-        blocks.push(locks::summary(&locks, &analyze::deadlocks(profile), width));
+        blocks.push(locks::summary(profile, &locks, &analyze::deadlocks(profile), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
     }
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));

@@ -47,7 +47,7 @@ pub fn count(number: u64) -> String {
 /// `1 thread`, `8 threads`.
 pub fn counted(number: u64, one: &str) -> String {
     let plural = match one.as_bytes() {
-        [.., b's'] | [.., b'c', b'h'] => format!("{one}es"),
+        [.., b's' | b'x'] | [.., b'c', b'h'] => format!("{one}es"),
         [.., b'y'] => format!("{}ies", one.trim_end_matches('y')),
         _ => format!("{one}s"),
     };

@@ -225,10 +225,7 @@ pub fn doing(doing: &Doing) -> String {
                 State::Sleep => format!("sleeping, {what}"),
                 State::Futex => format!("waiting for {what}"),
                 State::Disk => format!("waiting for the disk, {what}"),
-                _ => format!(
-                    "waiting in {}, {what}",
-                    activity(Activity::Blocked(*kind)).trim_start_matches("waiting ")
-                ),
+                _ => format!("{}, {what}", activity(Activity::Blocked(*kind))),
             }
         }
     }

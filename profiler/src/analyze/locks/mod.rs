@@ -1,6 +1,7 @@
 //! Locks: which ones are waited for, how badly, and behind whom.
 
 mod behind;
+mod place;
 mod sort;
 
 use std::cmp::Reverse;
@@ -8,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use behind::{Behind, Part, behind};
+pub use place::taken_in;
 pub use sort::Sort;
 
 use self::sort::{Sorted, sort};
@@ -238,7 +240,7 @@ impl<'a> Gathered<'a> {
             clipped: self.waits.iter().map(|wait| wait.clipped).sum(),
             total,
             latency,
-            threads: threads(&self.waits),
+            threads: self.threads(),
             queue: self.queue(total, by_address, profile),
             ended: ended(&self.waits),
             is_owner_proved: self.is_owner_proved(),
@@ -279,6 +281,19 @@ impl<'a> Gathered<'a> {
         Line { mean, most: Some(most), busy: Some(busy) }
     }
 
+    /// Threads of different rows of a process may be the same, unless each waits on a futex of its own.
+    fn threads(&self) -> u64 {
+        let mut by_process: HashMap<Pid, u64> = HashMap::new();
+        for wait in &self.waits {
+            let threads = by_process.entry(wait.pid).or_default();
+            *threads = match self.sorted.own_address {
+                true => (*threads).max(wait.threads),
+                false => *threads + wait.threads,
+            };
+        }
+        by_process.values().sum()
+    }
+
     /// Only the owner can give back a lock of which the kernel knows the owner.
     fn is_owner_proved(&self) -> bool {
         let mut waits = self.waits.iter();
@@ -299,16 +314,6 @@ impl<'a> Gathered<'a> {
         }
         (holds.count > 0).then_some(holds)
     }
-}
-
-/// Threads of different rows of a process may be the same.
-fn threads(waits: &[&Wait]) -> u64 {
-    let mut by_process: HashMap<Pid, u64> = HashMap::new();
-    for wait in waits {
-        let most = by_process.entry(wait.pid).or_default();
-        *most = (*most).max(wait.threads);
-    }
-    by_process.values().sum()
 }
 
 fn ended(waits: &[&Wait]) -> Ended {

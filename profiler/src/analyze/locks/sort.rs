@@ -131,34 +131,40 @@ fn is_interpreter(name: &str) -> bool {
     NAMES.contains(&bare(name))
 }
 
+/// A function that takes a lock tells more than one that waits: a lock can be made of a condition
+/// variable, and a mutex is taken again at the end of a wait for one.
 fn by_functions(stack: &[Frame]) -> Option<Sorted> {
-    // From the innermost on: a lock that is waited for inside a condition variable is a lock.
-    for frame in stack {
-        let (name, bare) = (frame.name.as_str(), bare(&frame.name));
-        let parked = name.contains("parking_lot") || name.contains("lock_api");
-        let found = if is_read_write(name, bare) {
-            Some(Sort::ReadWriteLock)
-        } else if is_barrier(name, bare) {
-            Some(Sort::Barrier)
-        } else if is_lock_function(name) {
-            Some(Sort::Lock)
-        } else if is_semaphore(bare) {
-            Some(Sort::Semaphore)
-        } else if is_join(name, bare) {
-            Some(Sort::Join)
-        } else if is_condition_function(name) && !is_under_barrier(stack) {
-            Some(Sort::Condition)
-        } else {
-            None
-        };
-        if let Some(sort) = found {
-            // parking_lot, and `park` of any runtime, wait on a futex of the waiting thread.
-            let own =
-                !parked && !(sort == Sort::Condition && last_segment(name).starts_with("park"));
-            return Some(sorted(sort, in_stack(name), own));
-        }
+    let names = || stack.iter().map(|frame| frame.name.as_str());
+    let found = names().find_map(|name| Some((held(name)?, name)));
+    let (sort, name) = found.or_else(|| names().find_map(|name| Some((announced(name)?, name))))?;
+    // parking_lot, and `park` of any runtime, wait on a futex of the waiting thread.
+    let parked = names().any(|name| name.contains("parking_lot") || name.contains("lock_api"))
+        || last_segment(name).starts_with("park");
+    Some(sorted(sort, in_stack(name), !parked))
+}
+
+/// What somebody has meanwhile.
+pub fn held(name: &str) -> Option<Sort> {
+    let bare = bare(name);
+    if is_read_write(name, bare) {
+        Some(Sort::ReadWriteLock)
+    } else if is_barrier(name, bare) {
+        Some(Sort::Barrier)
+    } else {
+        is_lock_function(name).then_some(Sort::Lock)
     }
-    None
+}
+
+/// What somebody will announce.
+fn announced(name: &str) -> Option<Sort> {
+    let bare = bare(name);
+    if is_semaphore(bare) {
+        Some(Sort::Semaphore)
+    } else if is_join(name, bare) {
+        Some(Sort::Join)
+    } else {
+        is_condition_function(name).then_some(Sort::Condition)
+    }
 }
 
 fn is_read_write(name: &str, bare: &str) -> bool {
@@ -174,14 +180,10 @@ fn is_read_write(name: &str, bare: &str) -> bool {
 }
 
 fn is_barrier(name: &str, bare: &str) -> bool {
-    matches!(bare, "pthread_barrier_wait" | "pthread_once" | "pthread_once_slow" | "call_once")
+    matches!(bare, "pthread_barrier_wait" | "pthread_once" | "pthread_once_slow")
         || name.contains("Barrier::wait")
+        || name.contains("Barrier>::wait")
         || name.contains("Once::call")
-}
-
-/// A barrier that is made of a condition variable: that lies further out.
-fn is_under_barrier(stack: &[Frame]) -> bool {
-    stack.iter().any(|frame| is_barrier(&frame.name, bare(&frame.name)))
 }
 
 fn is_semaphore(bare: &str) -> bool {
