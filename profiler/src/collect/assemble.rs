@@ -12,8 +12,8 @@ use super::books::{Books, trimmed, untracked};
 use super::describe;
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, StackReach, State, Target, ThreadBooks, Tid, Trust, Wait,
-    WakerCount, Walked, Window,
+    CpuSupply, Frame, Host, Nanos, Pid, Profile, StackReach, State, Target, ThreadBooks, Tid,
+    Trust, Wait, WakerCount, Walked, Window,
 };
 
 /// Names that only the running system knows.
@@ -46,6 +46,8 @@ pub struct Outcome<'a> {
     pub host: Host,
     /// What was asked for.
     pub target: Target,
+    /// What CPU time the host let the target have.
+    pub cpu: CpuSupply,
     /// Stacks.
     pub stacks: HashMap<u64, Walked>,
     /// The process that showed a stack first, where user space knows it.
@@ -73,8 +75,8 @@ impl Collector {
         let threads = self.threads(alive, outcome.names);
         let waits = self.waits(&mut outcome);
         let trust = self.trust(&outcome, &threads, &waits);
-        let Outcome { window, host, target, .. } = outcome;
-        Profile { window, host, target, trust, threads, waits }
+        let Outcome { window, host, target, cpu, .. } = outcome;
+        Profile { window, host, target, trust, cpu, threads, waits }
     }
 
     fn process_name(&self, pid: u32, own: &str, names: &mut dyn Names) -> String {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Nanos, Pid, State, Tid, Wait};
+use super::{CpuSupply, Nanos, Pid, State, Tid, Wait};
 
 /// Everything known about one window.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Profile {
     pub target: Target,
     /// How far to trust it.
     pub trust: Trust,
+    /// What CPU time the host let the target have.
+    pub cpu: CpuSupply,
     /// Every thread that lived inside the window.
     pub threads: Vec<ThreadBooks>,
     /// Every wait, most time first.

@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 
 use crate::analyze::is_waiting_for_work;
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
-    Trust, Wait, WaitObject, WakerCount, state_name,
+    CpuSupply, Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target,
+    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, state_name,
 };
 
 /// Name and version of the format.
@@ -20,6 +20,7 @@ pub struct Document<'a> {
     host: &'a Host,
     target: &'a Target,
     trust: &'a Trust,
+    cpu: &'a CpuSupply,
     threads: Rows<'a, ThreadBooks>,
     waits: Rows<'a, Wait>,
 }
@@ -117,6 +118,7 @@ pub fn document(profile: &Profile) -> Document<'_> {
         host: &profile.host,
         target: &profile.target,
         trust: &profile.trust,
+        cpu: &profile.cpu,
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
     }
