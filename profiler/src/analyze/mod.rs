@@ -4,6 +4,7 @@
 
 mod budget;
 mod cost;
+mod cpu;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frames;
@@ -14,6 +15,7 @@ mod top;
 
 pub use budget::Budget;
 pub use cost::{Cost, cost};
+pub use cpu::{Shortage, shortages};
 pub use frames::{culprit, meaningful};
 pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};

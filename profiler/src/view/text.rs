@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::color::Line;
-use super::{bars, headline, trust, waits};
+use super::{bars, cpu, headline, trust, waits};
 use crate::analyze;
 use crate::model::Profile;
 
@@ -29,7 +29,7 @@ impl Default for TextOptions {
     }
 }
 
-/// The report: headline, bars, longest waits, trust.
+/// The report: headline, bars, longest waits, lack of CPU time, trust.
 pub fn render(profile: &Profile, options: &TextOptions) -> String {
     let width = options.width.max(NARROWEST);
     let headline = analyze::headline(profile);
@@ -37,6 +37,10 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
     if headline.threads > 0 {
         blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
+    }
+    let shortages = analyze::shortages(profile);
+    if !shortages.is_empty() {
+        blocks.push(cpu::lines(&shortages, width));
     }
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));
     let mut output = String::new();
