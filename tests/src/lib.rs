@@ -4,6 +4,7 @@
 //! - [`books`] checks that a document's sums balance;
 //! - [`schedstat`] asks the kernel's own accounting the same question;
 //! - [`gdb`] says where blocked threads stand;
+//! - [`half_cpu`] holds a process back;
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
 //! - [`servers`] starts real servers and the programs that load them.
 
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod document;
 pub mod dwell;
 pub mod gdb;
+pub mod half_cpu;
 pub mod lines;
 pub mod machine;
 pub mod memory;

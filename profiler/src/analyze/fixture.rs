@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Cause, Direction, Frame, Host, Latency, Nanos, Pid, Profile, Role, StackReach, State,
-    StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
+    AffinityGroup, Cause, CpuQuota, CpuSupply, CpuUse, Direction, Frame, Host, Latency, Nanos, Pid,
+    Profile, Role, StackReach, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
+    WaitObject, WakerCount, Window,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -106,6 +107,7 @@ pub fn empty() -> Profile {
             table_bytes: 3_145_728,
             ..Trust::default()
         },
+        cpu: CpuSupply { per_cpu: cpus(&[40, 30]), ..CpuSupply::default() },
         threads: Vec::new(),
         waits: Vec::new(),
         reasons: Vec::new(),
@@ -113,6 +115,54 @@ pub fn empty() -> Profile {
         kernel_locks: Vec::new(),
         stuck: Vec::new(),
         cpu_waits: Vec::new(),
+    }
+}
+
+/// CPUs that were busy for that many percent of five seconds.
+pub fn cpus(busy: &[u64]) -> Vec<CpuUse> {
+    let cpu = |(cpu, busy): (usize, &u64)| CpuUse {
+        cpu: cpu as u32,
+        busy_ns: Nanos(busy * SECOND / 20),
+        iowait_ns: Nanos(0),
+        steal_ns: Nanos(0),
+        idle_ns: Nanos((100 - busy) * SECOND / 20),
+    };
+    busy.iter().enumerate().map(cpu).collect()
+}
+
+/// A limit of half a CPU.
+pub fn quota(periods: u64, throttled_periods: u64) -> CpuQuota {
+    CpuQuota {
+        cgroup: "/shop/web".into(),
+        quota_ns: Nanos(50_000_000),
+        period_ns: Nanos(100_000_000),
+        periods,
+        throttled_periods,
+        throttled_ns: Nanos(throttled_periods * 50_000_000),
+        used_ns: Some(Nanos(periods * 50_000_000)),
+    }
+}
+
+/// So many threads of this name that may only run on these CPUs.
+pub fn affinity(cpus: &[u32], threads: u64, group: &str) -> AffinityGroup {
+    AffinityGroup { cpus: cpus.to_vec(), threads, thread_groups: vec![group.into()] }
+}
+
+/// Everything by which a host keeps CPU time from threads of this name.
+pub fn starved(name: &str) -> CpuSupply {
+    let mut per_cpu = cpus(&[96, 10, 12, 14]);
+    for cpu in &mut per_cpu {
+        cpu.steal_ns = Nanos(cpu.idle_ns.0 / 10);
+        cpu.idle_ns = cpu.idle_ns.since(cpu.steal_ns);
+    }
+    let quota = CpuQuota { cgroup: format!("/{name}"), ..quota(50, 38) };
+    CpuSupply {
+        quotas: vec![quota],
+        affinity: vec![affinity(&[0], 8, name), affinity(&[0, 2, 3], u64::MAX, name)],
+        affinity_unlisted: 7,
+        per_cpu,
+        pressure_some_ns: Some(Nanos(SECOND)),
+        unavailable: vec![format!("CPU limits: {name}")],
     }
 }
 
@@ -258,6 +308,7 @@ pub fn nasty(threads: u32) -> Profile {
             ..wait(State::Other, file, u64::MAX / 8, 2)
         });
     }
+    profile.cpu = starved(&long);
     profile.trust = Trust {
         lost_events: u64::MAX,
         lost_stacks: 1,

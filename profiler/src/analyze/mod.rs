@@ -4,6 +4,7 @@
 
 mod budget;
 mod cost;
+mod cpu;
 mod deadlock;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -17,6 +18,7 @@ mod top;
 
 pub use budget::Budget;
 pub use cost::{Cost, cost};
+pub use cpu::{Shortage, shortages};
 pub use deadlock::{Deadlock, deadlocks};
 pub use frames::{culprit, meaningful};
 pub use groups::{ProcessRows, Row, groups};

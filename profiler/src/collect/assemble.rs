@@ -15,8 +15,8 @@ use super::describe;
 use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Cause, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State, Target,
-    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
+    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State,
+    Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
 };
 
 /// Sums of waits by what they share.
@@ -56,6 +56,8 @@ pub struct Outcome<'a> {
     pub host: Host,
     /// What was asked for.
     pub target: Target,
+    /// What CPU time the host let the target have.
+    pub cpu: CpuSupply,
     /// Stacks.
     pub stacks: HashMap<u64, Walked>,
     /// The process that showed a stack first, where user space knows it.
@@ -100,12 +102,13 @@ impl Collector {
         let futexes = futexes(&mut outcome, &stuck);
         let trust = self.trust(&outcome, &threads, &waits);
         let reasons = reasons.list;
-        let Outcome { window, host, target, .. } = outcome;
+        let Outcome { window, host, target, cpu, .. } = outcome;
         Profile {
             window,
             host,
             target,
             trust,
+            cpu,
             threads,
             waits,
             reasons,

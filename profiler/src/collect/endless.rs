@@ -86,6 +86,7 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
         window: Window { start: Nanos(0), end: Nanos(WINDOW_NS) },
         host: Host { name: String::new(), kernel: String::new(), cpus: 1 },
         target: Target { kind: "host", description: String::new(), children: true },
+        cpu: Default::default(),
         stacks: Default::default(),
         stack_origins: Default::default(),
         objects: Default::default(),

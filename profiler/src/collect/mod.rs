@@ -15,4 +15,3 @@ pub use assemble::{Names, Outcome};
 pub use collector::Collector;
 use decode::decode;
 pub use decode::decode_partial;
-pub use locks::RawReason;

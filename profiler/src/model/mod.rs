@@ -1,5 +1,6 @@
 //! What dwell knows about one window of one target: the only thing that analysis and views see.
 
+mod cpu;
 mod group;
 mod histogram;
 mod ids;
@@ -8,6 +9,7 @@ mod profile;
 mod stack;
 mod wait;
 
+pub use cpu::{AffinityGroup, CpuQuota, CpuSupply, CpuUse};
 pub use group::group_name;
 pub use histogram::Latency;
 pub use ids::{Nanos, Pid, Tid};

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, State, Stuck, Tid, Wait};
+use super::{
+    CpuSupply, CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, State, Stuck, Tid, Wait,
+};
 
 /// Everything known about one window.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Profile {
     pub target: Target,
     /// How far to trust it.
     pub trust: Trust,
+    /// What CPU time the host let the target have.
+    pub cpu: CpuSupply,
     /// Every thread that lived inside the window.
     pub threads: Vec<ThreadBooks>,
     /// Every wait, most time first.

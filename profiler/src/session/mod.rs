@@ -1,6 +1,7 @@
 //! One window from beginning to end: attach, follow, close the books.
 
 mod cost;
+mod cpu;
 mod names;
 mod run;
 mod seeds;

@@ -1,15 +1,17 @@
 //! Attaches, follows, and closes the books.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use profiler_common::control::Policy;
+use profiler_common::thread::{FLAG_KERNEL_THREAD, ThreadRecord};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::cost::{Meter, give_back_memory, own_cpu_time};
+use super::cpu::CpuWatch;
 use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
@@ -66,6 +68,9 @@ const TAKE_OVER_EVERY: Duration = Duration::from_secs(5);
 /// Processes of a cgroup are compared with the followed ones this often.
 const CGROUP_EVERY: Duration = Duration::from_millis(500);
 
+/// A started command is looked at after this time: it may end with its threads, and with the window.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
 /// How long before its time a change of the window is made known to the probes.
 const AHEAD: Duration = Duration::from_millis(1);
 
@@ -84,6 +89,7 @@ pub struct Session {
     began: Instant,
     cpu_before: Nanos,
     meter: Option<Meter>,
+    cpu: CpuWatch,
     last_take_over: Instant,
     last_cgroup: Instant,
 }
@@ -119,6 +125,7 @@ impl Session {
             began: now,
             cpu_before: Nanos(0),
             meter: None,
+            cpu: CpuWatch::default(),
             last_take_over: now,
             last_cgroup: now,
             options,
@@ -156,20 +163,26 @@ impl Session {
     }
 
     fn add_listeners(&mut self) {
-        let pids = match self.options.selector {
+        for listener in listeners_of(&self.processes()) {
+            self.probes.add_listener(listener.namespace, listener.port);
+        }
+    }
+
+    /// The processes of the target before the window.
+    fn processes(&self) -> Vec<u32> {
+        match self.options.selector {
             Selector::WholeHost => pids_below(&[1, 2]).unwrap_or_default(),
             _ => self.requested.iter().copied().collect(),
-        };
-        for listener in listeners_of(&pids) {
-            self.probes.add_listener(listener.namespace, listener.port);
         }
     }
 
     /// Begins the window a little ahead of time, for the reason that [`Self::close`] has.
     fn open(&mut self) -> Result<()> {
+        self.cpu = CpuWatch::prepare(&self.processes());
         let start = monotonic_ns() + AHEAD.as_nanos() as u64;
         self.probes.open_window(start)?;
         std::thread::sleep(AHEAD);
+        self.cpu.open();
         self.start = Nanos(start);
         self.began = Instant::now();
         self.cpu_before = own_cpu_time();
@@ -237,6 +250,7 @@ impl Session {
             self.take_over()?;
         }
         self.follow_cgroup()?;
+        self.look_at_command();
         match self.options.selector {
             Selector::WholeHost | Selector::Cgroup(_) => Ok(false),
             _ => Ok(!self.tables.any_process()?),
@@ -324,12 +338,23 @@ impl Session {
         Ok(())
     }
 
+    /// Where the threads of a started command may run, once, while they live.
+    fn look_at_command(&mut self) {
+        if let Selector::Command { pid, .. } = self.options.selector
+            && self.began.elapsed() >= LOOK_AFTER
+            && !self.cpu.has_looked()
+        {
+            self.cpu.look(&pids_below(&[pid]).unwrap_or_default());
+        }
+    }
+
     /// Closes the window and the books, and takes the probes out of the kernel.
     ///
     /// # Errors
     /// When the kernel's tables cannot be read.
     pub async fn finish(mut self) -> Result<Profile> {
         let end = self.close().await?;
+        self.cpu.close();
         self.drain();
         let mut threads = Vec::new();
         self.tables.for_each_thread(|_, thread| {
@@ -345,6 +370,7 @@ impl Session {
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
         let trust = self.costs(Duration::from_nanos(end.since(self.start).0));
+        let cpu = std::mem::take(&mut self.cpu).finish(&user_processes(&threads));
         let Walks { mut stacks, origins, .. } = self.walks;
         self.tables.for_each_stack(|id, stack| {
             stacks.insert(id, Walked::from(stack));
@@ -365,6 +391,7 @@ impl Session {
             window: Window { start: self.start, end },
             host: host(),
             target: self.target,
+            cpu,
             stacks,
             stack_origins: origins,
             objects,
@@ -389,10 +416,7 @@ impl Session {
     }
 
     /// Living threads of the target that the probes had no place for.
-    fn untracked(
-        &self,
-        threads: &[profiler_common::thread::ThreadRecord],
-    ) -> Vec<(u32, u32, String, u64)> {
+    fn untracked(&self, threads: &[ThreadRecord]) -> Vec<(u32, u32, String, u64)> {
         let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
         let pids = match self.options.selector {
             Selector::WholeHost => pids_below(&[1, 2]).unwrap_or_default(),
@@ -425,6 +449,13 @@ impl Session {
             ..Trust::default()
         }
     }
+}
+
+/// The processes of these threads, those of the kernel excepted: it pins its own.
+fn user_processes(threads: &[ThreadRecord]) -> Vec<u32> {
+    let user = threads.iter().filter(|thread| thread.flags & FLAG_KERNEL_THREAD == 0);
+    let pids: BTreeSet<u32> = user.map(|thread| thread.pid).filter(|pid| *pid != 0).collect();
+    pids.into_iter().collect()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -1,10 +1,14 @@
 //! Which processes are meant.
 
 mod cgroup;
+mod cpu;
 mod listeners;
 mod processes;
 
 pub use cgroup::find as find_cgroup;
+pub use cpu::{
+    Affinity, CpuTimes, LimitedCgroup, Limits, Pinned, Snapshot, Throttling, affinity_of, limits_of,
+};
 pub use listeners::listeners_of;
 pub use processes::{command_name, is_alive, pids_below, threads_of};
 

@@ -2,6 +2,7 @@
 
 mod bars;
 mod color;
+mod cpu;
 mod headline;
 mod json;
 mod layout;

@@ -88,6 +88,18 @@ fn losses_are_named() {
     assert_snapshot("losses-80.txt", &render(&profile, &at(80)));
 }
 
+#[test]
+fn lack_of_cpu_time_is_named() {
+    let mut profile = fixture::demo();
+    profile.cpu = fixture::starved("worker-*");
+    profile.cpu.quotas[0] = fixture::quota(50, 38);
+    assert_snapshot("starved-80.txt", &render(&profile, &at(80)));
+    profile.cpu.affinity.clear();
+    let text = flowed(&profile, &at(80));
+    let unbalanced = "CPU: threads wait while CPU 0 is 96 % busy and all CPUs 33 % on average.";
+    assert!(text.contains(unbalanced), "{text}");
+}
+
 /// The text without line breaks and indents.
 fn flowed(profile: &Profile, options: &TextOptions) -> String {
     render(profile, options).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -250,6 +262,8 @@ fn the_schema_refuses_what_is_wrong() {
         ("/schema", json!("dwell/2")),
         ("/window/duration_ns", json!(-1)),
         ("/trust/coverage", json!(1.5)),
+        ("/cpu/per_cpu/0/busy_ns", json!(-1)),
+        ("/cpu/pressure_some_ns", json!("1")),
         ("/threads/0/blocked_ns", json!({ "futex": 1 })),
         ("/threads/0/pid", json!("1")),
         ("/waits/0/kind", json!("running")),

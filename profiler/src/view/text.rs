@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::color::Line;
-use super::{bars, headline, locks, trust, waits};
+use super::{bars, cpu, headline, locks, trust, waits};
 use crate::analyze::{self, By};
 use crate::model::Profile;
 
@@ -29,7 +29,7 @@ impl Default for TextOptions {
     }
 }
 
-/// The report: headline, bars, longest waits, trust.
+/// The report: headline, bars, longest waits, lack of CPU time, trust.
 pub fn render(profile: &Profile, options: &TextOptions) -> String {
     let width = options.width.max(NARROWEST);
     let headline = analyze::headline(profile);
@@ -39,6 +39,10 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
         let locks = analyze::locks(profile, By::Lock);
         blocks.push(locks::summary(profile, &locks, &analyze::deadlocks(profile), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
+    }
+    let shortages = analyze::shortages(profile);
+    if !shortages.is_empty() {
+        blocks.push(cpu::lines(&shortages, width));
     }
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));
     write(&blocks, options)

@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::analyze::{By, is_waiting_for_work};
 use crate::model::{
-    Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target, ThreadBooks, Tid,
-    Trust, Wait, WaitObject, WakerCount, state_name,
+    CpuSupply, Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target,
+    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, state_name,
 };
 
 /// Name and version of the format.
@@ -22,6 +22,7 @@ pub struct Document<'a> {
     host: &'a Host,
     target: &'a Target,
     trust: &'a Trust,
+    cpu: &'a CpuSupply,
     threads: Rows<'a, ThreadBooks>,
     waits: Rows<'a, Wait>,
     locks: Vec<locks::Lock>,
@@ -121,6 +122,7 @@ pub fn document(profile: &Profile, by: By) -> Document<'_> {
         host: &profile.host,
         target: &profile.target,
         trust: &profile.trust,
+        cpu: &profile.cpu,
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
         locks: locks::rows(profile, by),
