@@ -63,6 +63,9 @@ pub const DOING_NOT_FOLLOWED: u8 = 254;
 /// [`Reason::kind`]: so far back its past is not kept.
 pub const DOING_FORGOTTEN: u8 = 253;
 
+/// [`Reason::kind`]: it waited for the same lock, and nobody looked who held that then.
+pub const DOING_QUEUED: u8 = 252;
+
 /// Who ended a wait, from where, and what that thread was doing while the other waited.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::blame::{
-    Blame, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED, EXPLAIN_EVERY_NS, LONGEST_CHAIN, Past,
-    Reason, SHORTEST_SPAN_NS, SPANS, Span,
+    Blame, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED, DOING_QUEUED, EXPLAIN_EVERY_NS,
+    LONGEST_CHAIN, Past, Reason, SHORTEST_SPAN_NS, SPANS, Span,
 };
 use profiler_common::state::State;
 use profiler_common::thread::{FLAG_KERNEL_THREAD, ThreadEntry};
@@ -140,12 +140,18 @@ fn part(span: &Span, search: &mut Search) {
     let share = divide(span.waited_ns << 10, whole);
     let ns = ((to - from) * share) >> 10;
     let ns = if ns < search.rest_ns { ns } else { search.rest_ns };
-    if span.reason != 0 && is_same_queue(&span.key, &search.key.wait) {
+    let is_queued = is_same_queue(&span.key, &search.key.wait);
+    if is_queued && span.reason != 0 {
         // It waited in the same queue: the one before held the lock then, and what that did is the
         // reason of this wait. No reason for others: handed on and on, it would outlive what it tells of.
         search.key.reason = span.reason;
         search.rest_ns -= ns;
         put(ns, search);
+        return;
+    }
+    if is_queued {
+        doing_nothing_known(DOING_QUEUED, search);
+        add(ns, search);
         return;
     }
     search.reason.object = span.key.object;

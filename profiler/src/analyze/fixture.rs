@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AffinityGroup, Cause, CpuQuota, CpuSupply, CpuUse, Direction, Frame, Host, Latency, Nanos, Pid,
-    Profile, Role, StackReach, State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait,
-    WaitObject, WakerCount, Window,
+    AffinityGroup, Blame, Cause, CpuQuota, CpuSupply, CpuUse, Direction, Doing, Frame, Futex,
+    Holds, Host, Latency, Nanos, Pid, Place, Profile, Queue, Reason, ReasonId, Role, StackReach,
+    State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -224,6 +224,66 @@ fn event_loop() -> Wait {
         threads: 1,
         ..wait(State::Poll, WaitObject::Epoll { fd: 5 }, 4_995_000_000, 12)
     }
+}
+
+/// [`demo`] with what the holder of the lock was doing: it asked another process, which slept.
+pub fn chain() -> Profile {
+    let mut profile = demo();
+    let reason = |group: &str, pid, release: &[&str], doing| Reason {
+        pid: Pid(pid),
+        group: group.into(),
+        release: stack(release),
+        doing,
+    };
+    let waiting = |kind, syscall: &str, object, names: &[&str], next| Doing::Waiting {
+        kind,
+        syscall: Some(syscall.into()),
+        object,
+        stack: stack(names),
+        next,
+    };
+    let slept = waiting(
+        State::Sleep,
+        "clock_nanosleep",
+        WaitObject::None,
+        &["clock_nanosleep", "answer", "main"],
+        None,
+    );
+    let asked = waiting(
+        State::Socket,
+        "recvfrom",
+        inet(Role::Client, Direction::Receive),
+        &["recv", "query", "with_inventory", "handle_request"],
+        Some(ReasonId(0)),
+    );
+    let unlock = ["pthread_mutex_unlock", "with_inventory", "handle_request"];
+    profile.reasons = vec![
+        reason("backend", 4300, &["send", "answer", "main"], slept),
+        reason("worker-*", 4242, &unlock, asked),
+        reason("worker-*", 4242, &unlock, Doing::Running),
+    ];
+    let blame = |reason, time, count| Blame { reason: ReasonId(reason), time: Nanos(time), count };
+    profile.waits[0].blames = vec![blame(1, 27_000_000_000, 1400), blame(2, 1_000_000_000, 1400)];
+    profile.waits[1].blames = vec![blame(0, 5_500_000_000, 1400)];
+    profile.futexes = vec![Futex {
+        pid: Pid(4242),
+        address: 0x55d0_c0ff_ee40,
+        private: true,
+        place: Place::Variable {
+            module: "demo-server".into(),
+            name: "INVENTORY".into(),
+            offset: 0,
+        },
+        queue: Queue { most: 7, busy: Nanos(4_900_000_000) },
+        holds: Holds {
+            count: 1430,
+            total: Nanos(4_862_000_000),
+            longest: Nanos(9_000_000),
+            partial: 3,
+        },
+        value: Some(2),
+    }];
+    profile
 }
 
 /// 32 backends of a database that wait for clients, the disk and row locks.

@@ -67,6 +67,30 @@ pub fn is_lock_function(name: &str) -> bool {
     LOCKS.contains(&bare) || (of_pthread && !bare.contains("unlock"))
 }
 
+/// Whether a thread waits for its client to go on: a database's server reading the next command, in
+/// PostgreSQL and in MySQL.
+pub fn is_reading_command(name: &str) -> bool {
+    matches!(bare(name), "secure_read" | "my_net_read" | "net_read_packet")
+}
+
+/// Functions of a server around those that take its locks: what they are called from says more.
+pub fn is_lock_manager(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "WaitOnLock",
+        "LockAcquireExtended",
+        "LockAcquire",
+        "XactLockTableWait",
+        "MultiXactIdWait",
+        "LockTuple",
+        "LockRelationOid",
+        "LockBuffer",
+        "heap_acquire_tuplock",
+        "PGSemaphoreLock",
+        "LWLockQueueSelf",
+    ];
+    NAMES.contains(&bare(name))
+}
+
 /// Functions that wait for an answer: likewise.
 pub fn is_answer_function(name: &str) -> bool {
     // PostgreSQL: that of a standby; libpq: that of the server.

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::budget::{Budget, by_process};
-use super::{Idle, idle, is_lock};
+use super::{Idle, idle, is_in_locks, is_lock};
 use crate::model::{
-    Cause, Frame, Latency, Nanos, Pid, Profile, Role, StackReach, State, Wait, WaitObject,
+    Blame, Cause, Frame, Latency, Nanos, Pid, Profile, Role, StackReach, State, Wait, WaitObject,
     group_name,
 };
 
@@ -41,6 +41,8 @@ pub struct TopWait {
     pub idle: Option<Idle>,
     /// It is proven to be a wait for a lock.
     pub is_lock: bool,
+    /// It is in the table of locks, as contention.
+    pub is_in_locks: bool,
     /// Waits.
     pub count: u64,
     /// Of these, cut off by the edges of the window.
@@ -57,6 +59,8 @@ pub struct TopWait {
     pub wakers: Vec<WakenBy>,
     /// Waits ended by others.
     pub other_wakers: u64,
+    /// Why they took so long.
+    pub blames: Vec<Blame>,
     /// Innermost first.
     pub stack: Arc<[Frame]>,
     /// The walk of the stack ended early.
@@ -135,6 +139,7 @@ impl TopWait {
             object: folded(&wait.object),
             idle: idle(wait),
             is_lock: is_lock(wait),
+            is_in_locks: is_in_locks(wait),
             count: 0,
             clipped: 0,
             total: Nanos(0),
@@ -143,6 +148,7 @@ impl TopWait {
             threads: 0,
             wakers: Vec::new(),
             other_wakers: 0,
+            blames: Vec::new(),
             stack: wait.stack.clone(),
             is_truncated: wait.reach == StackReach::Truncated,
             in_kernel_thread: wait.in_kernel_thread,
@@ -160,6 +166,7 @@ impl TopWait {
         self.threads =
             if new_process { self.threads + wait.threads } else { self.threads.max(wait.threads) };
         self.other_wakers += wait.other_wakers;
+        self.blames.extend(wait.blames.iter().copied());
         for waker in &wait.wakers {
             self.add_waker(group_name(&waker.comm), waker.cause, waker.count);
         }

@@ -35,6 +35,8 @@ pub enum Command {
     Attach(Attach),
     /// Locks: who waits, behind whom, and what the holder was doing meanwhile
     Locks(Locks),
+    /// Chains of waiting: what it all comes down to, across processes
+    Graph(GraphOptions),
     /// A first look: start a small server with a known problem, load it, and report
     Demo(Demo),
     /// Tell what this kernel and these privileges allow, and how to get what is missing
@@ -91,6 +93,49 @@ pub struct Locks {
     /// Print stacks in full
     #[arg(long)]
     pub full_stacks: bool,
+}
+
+const GRAPH_EXAMPLES: &str = "\
+Examples:
+  dwell graph -p 4711 -p 4712 -d 10s     two processes that talk to each other
+  dwell graph -a -d 10s                  the whole host
+  dwell graph -a -d 10s --format dot | dot -Tsvg > waiting.svg
+  dwell graph -a -d 10s --format json    the document of `dwell attach` (docs/json.md)
+
+A chain ends where a thread ran, or waited for something that no thread ended that is followed.
+
+Exit codes: 0 report printed, 1 failure, 2 usage.";
+
+/// Options of `graph`.
+#[derive(Debug, Args)]
+#[command(after_help = GRAPH_EXAMPLES)]
+pub struct GraphOptions {
+    /// Whom to follow, and how.
+    #[command(flatten)]
+    pub follow: Follow,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    pub format: GraphFormat,
+
+    /// Print one JSON document: short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+
+    /// How many beginnings to print
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub top: usize,
+}
+
+/// How to print chains of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// A tree
+    Text,
+    /// For Graphviz
+    Dot,
+    /// One document (schema dwell/1, see docs/json.md)
+    Json,
 }
 
 /// What makes waits waits for the same lock.

@@ -6,6 +6,7 @@ mod command;
 mod demo;
 mod doctor;
 mod duration;
+mod graph;
 mod locks;
 mod output;
 mod progress;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Attach(attach) => attach::run(attach),
         Command::Locks(locks) => locks::run(locks),
+        Command::Graph(graph) => graph::run(graph),
         Command::Demo(demo) => demo::run(demo),
         Command::DemoRole(role) => demo::play(role),
         Command::Doctor(doctor) => doctor::run(doctor),

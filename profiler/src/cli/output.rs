@@ -50,6 +50,15 @@ pub fn print_locks(profile: &Profile, by: By, top: usize, full_stacks: bool) -> 
     write(&view::render_locks(profile, by, &text_options(report)))
 }
 
+/// Prints the report on chains of waiting.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_graph(profile: &Profile, top: usize) -> Result<()> {
+    let report = ReportArguments { threads: false, top, full_stacks: false };
+    write(&view::render_graph(profile, &text_options(report)))
+}
+
 fn text_options(report: ReportArguments) -> TextOptions {
     let terminal = io::stdout().is_terminal();
     TextOptions {

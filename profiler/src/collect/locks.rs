@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use profiler_common::blame::{self as wire, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED};
+use profiler_common::blame::{
+    self as wire, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED, DOING_QUEUED,
+};
 use profiler_common::lock::{
     self, KernelLockKey, KernelLockStats, LCB_MUTEX, LCB_READ, LCB_RT, LCB_SPIN, LCB_WRITE,
     QueueKey,
@@ -169,6 +171,7 @@ fn doing(
     match (raw.kind, State::from_raw(raw.kind)) {
         (DOING_NOT_FOLLOWED, _) => Doing::NotFollowed,
         (DOING_FORGOTTEN, _) => Doing::Forgotten,
+        (DOING_QUEUED, _) => Doing::Queued,
         (_, Some(State::Running)) => Doing::Running,
         (_, Some(State::Runnable)) => Doing::Runnable,
         (_, Some(kind)) if kind.is_wait() => {

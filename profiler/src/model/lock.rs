@@ -41,6 +41,8 @@ pub enum Doing {
         /// Why that took so long, where a thread ended it that is known.
         next: Option<ReasonId>,
     },
+    /// It was in the same queue, and others held the lock.
+    Queued,
     /// The thread is not among those that are followed.
     NotFollowed,
     /// It was so long ago that nothing is kept of it.

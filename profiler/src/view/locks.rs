@@ -276,7 +276,8 @@ fn holder(behind: &Behind, is_proved: bool, options: &TextOptions, width: usize)
     lines
 }
 
-fn pids(behind: &Behind) -> String {
+/// Whose threads they are.
+pub fn pids(behind: &Behind) -> String {
     match behind.pids.first() {
         Some(only) if behind.pids.len() == 1 => format!(", pid {only}"),
         _ => format!(", {}", counted(behind.pids.len() as u64, "process")),
@@ -318,7 +319,7 @@ fn indented(lines: Vec<Line>, by: usize) -> Vec<Line> {
 }
 
 /// What a thread was doing, in a few words.
-fn short(doing: &Doing) -> String {
+pub fn short(doing: &Doing) -> String {
     match doing {
         Doing::Waiting { stack, .. } => {
             let what = cut_middle(&words::doing(doing), 40);
@@ -329,7 +330,7 @@ fn short(doing: &Doing) -> String {
         }
         Doing::NotFollowed => "not followed".to_owned(),
         Doing::Forgotten => "not known".to_owned(),
-        Doing::Running | Doing::Runnable => words::doing(doing),
+        Doing::Running | Doing::Runnable | Doing::Queued => words::doing(doing),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bars;
 mod color;
 mod cpu;
+mod graph;
 mod headline;
 mod json;
 mod layout;
@@ -15,5 +16,6 @@ mod units;
 mod waits;
 mod words;
 
+pub use graph::dot;
 pub use json::document;
-pub use text::{TextOptions, render, render_locks};
+pub use text::{TextOptions, render, render_graph, render_locks};

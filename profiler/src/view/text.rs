@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::color::Line;
-use super::{bars, cpu, headline, locks, trust, waits};
+use super::{bars, cpu, graph, headline, locks, trust, waits};
 use crate::analyze::{self, By};
 use crate::model::Profile;
 
@@ -55,6 +55,16 @@ pub fn render_locks(profile: &Profile, by: By, options: &TextOptions) -> String 
     let deadlocks = analyze::deadlocks(profile);
     let blocks = [
         locks::lines(profile, &rows, &deadlocks, options, width),
+        trust::lines(&profile.trust, &analyze::cost(profile), width),
+    ];
+    write(&blocks, options)
+}
+
+/// The report on chains of waiting.
+pub fn render_graph(profile: &Profile, options: &TextOptions) -> String {
+    let width = options.width.max(NARROWEST);
+    let blocks = [
+        graph::lines(profile, &analyze::graph(profile), options, width),
         trust::lines(&profile.trust, &analyze::cost(profile), width),
     ];
     write(&blocks, options)

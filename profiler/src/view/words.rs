@@ -1,7 +1,7 @@
 //! Kinds, objects and causes in plain words.
 
 use super::units::{count, counted};
-use crate::analyze::{Activity, Idle, Sort, TopWait};
+use crate::analyze::{Activity, Idle, Sort, TopWait, is_reading_command};
 use crate::model::{Cause, Direction, Doing, Place, Role, State, WaitObject};
 
 /// What the time of an activity is spent on, after "x % of its working time is spent".
@@ -217,8 +217,14 @@ pub fn doing(doing: &Doing) -> String {
     match doing {
         Doing::Running => "running".to_owned(),
         Doing::Runnable => "waiting for a CPU".to_owned(),
+        Doing::Queued => "itself in the queue".to_owned(),
         Doing::NotFollowed => "not followed: see what it does with -a, or its pid".to_owned(),
         Doing::Forgotten => "not known: too many waits ago".to_owned(),
+        Doing::Waiting { stack, .. }
+            if stack.iter().any(|frame| is_reading_command(&frame.name)) =>
+        {
+            "waiting for its client to go on (idle in transaction)".to_owned()
+        }
         Doing::Waiting { kind, syscall, object, .. } => {
             let what = what(object, syscall.as_deref());
             match kind {

@@ -142,6 +142,11 @@ pub fn locks(profile: &Profile, by: By) -> Vec<LockRow> {
     rows
 }
 
+/// Whether a wait is in the table of locks, as contention.
+pub fn is_in_locks(wait: &Wait) -> bool {
+    sort(wait, None, false).is_some_and(|sorted| sorted.sort.is_contention())
+}
+
 /// CPython keeps its lock in `_PyRuntime` (Python/ceval_gil.h).
 fn is_interpreter_state(place: &Place) -> bool {
     matches!(place, Place::Variable { name, .. } if name == "_PyRuntime")
@@ -173,6 +178,7 @@ enum Key {
     Shared((u64, u64), u64),
     Object(WaitObject),
     Site(String, State, Vec<String>),
+    Interpreter(Pid),
     Others(Pid),
 }
 
@@ -181,19 +187,37 @@ impl Key {
         if sorted.sort == Sort::Others {
             return Self::Others(wait.pid);
         }
+        // It waits on the two halves of a condition variable, by turns.
+        if sorted.sort == Sort::Interpreter && by == By::Lock {
+            return Self::Interpreter(wait.pid);
+        }
         if by == By::Site || !sorted.own_address {
-            let names = wait.stack.iter().map(|frame| frame.name.clone()).collect();
-            return Self::Site(wait.comm.clone(), wait.kind, names);
+            return Self::Site(wait.comm.clone(), wait.kind, site_names(wait, sorted));
         }
         match (&wait.object, futex.map(|futex| &futex.place)) {
             (
                 WaitObject::Futex { private: false, .. },
                 Some(Place::Shared { file, offset, .. }),
             ) => Self::Shared(*file, *offset),
+            // A condition variable of glibc has two futexes, of which one at a time is waited for
+            // (`__g_signals`, sysdeps/nptl/bits/thread-shared-types.h).
+            (WaitObject::Futex { address, .. }, _) if sorted.sort == Sort::Condition => {
+                Self::Address(wait.pid, *address & !7)
+            }
             (WaitObject::Futex { address, .. }, _) => Self::Address(wait.pid, *address),
             (object, _) => Self::Object(object.clone()),
         }
     }
+}
+
+/// What makes two places the same: all functions; of a database's lock, which one takes it, since
+/// all sorts of statements come there.
+fn site_names(wait: &Wait, sorted: &Sorted) -> Vec<String> {
+    if sorted.sort == Sort::Database {
+        let taken_in = taken_in(&wait.stack).unwrap_or_default().to_owned();
+        return vec![sorted.evidence.clone(), taken_in];
+    }
+    wait.stack.iter().map(|frame| frame.name.clone()).collect()
 }
 
 /// The waits of a row.

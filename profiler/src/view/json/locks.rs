@@ -206,6 +206,7 @@ fn activity(part: Part) -> Activity {
     match part.doing {
         Doing::Running => plain("running"),
         Doing::Runnable => plain("runnable"),
+        Doing::Queued => plain("queued"),
         Doing::NotFollowed => plain("not_followed"),
         Doing::Forgotten => plain("unknown"),
         Doing::Waiting { kind, syscall, object, stack, .. } => Activity {

@@ -1,5 +1,6 @@
 //! The document for programs: docs/json.md, docs/schema/dwell-1.schema.json.
 
+mod graph;
 mod locks;
 
 use serde::ser::SerializeMap as _;
@@ -27,6 +28,7 @@ pub struct Document<'a> {
     waits: Rows<'a, Wait>,
     locks: Vec<locks::Lock>,
     deadlocks: Vec<locks::Circle>,
+    graph: graph::Chains,
 }
 
 /// Rows are made one by one while they are written: there may be tens of thousands.
@@ -127,6 +129,7 @@ pub fn document(profile: &Profile, by: By) -> Document<'_> {
         waits: Rows(&profile.waits),
         locks: locks::rows(profile, by),
         deadlocks: locks::circles(profile),
+        graph: graph::chains(profile),
     }
 }
 

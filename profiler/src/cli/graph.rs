@@ -1,0 +1,22 @@
+//! `dwell graph`.
+
+use anyhow::Result;
+
+use super::arguments::{GraphFormat, GraphOptions};
+use super::{attach, output};
+use crate::analyze::{self, By};
+use crate::view;
+
+/// Runs `dwell graph`.
+///
+/// # Errors
+/// One that says what to do.
+pub fn run(options: GraphOptions) -> Result<()> {
+    let profile = attach::follow(&options.follow)?;
+    match options.format {
+        _ if options.json => output::write_document(&profile, By::Lock),
+        GraphFormat::Json => output::write_document(&profile, By::Lock),
+        GraphFormat::Dot => output::write(&view::dot(&analyze::graph(&profile))),
+        GraphFormat::Text => output::print_graph(&profile, options.top),
+    }
+}
