@@ -1,7 +1,9 @@
 //! Whether threads lack CPU time for another reason than a busy host.
 
+use std::collections::BTreeMap;
+
 use crate::model::{
-    AffinityGroup, CpuQuota, CpuUse, Nanos, Profile, State, StateTimes, group_name,
+    AffinityGroup, CpuQuota, CpuUse, Latency, Nanos, Profile, State, StateTimes, group_name,
 };
 
 /// Periods in which a limit held threads back, as a share of all, from which on it is notable.
@@ -24,6 +26,8 @@ const STOLEN: f64 = 0.05;
 /// Why threads lack CPU time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shortage<'a> {
+    /// Threads wait for a CPU.
+    Waiting(Waiting),
     /// A limit held the threads of a cgroup back.
     Throttled {
         /// The limit.
@@ -56,12 +60,30 @@ pub enum Shortage<'a> {
     },
 }
 
+/// How much threads wait for a CPU, and behind whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// In all.
+    pub total: Nanos,
+    /// As a share of the time of having or wanting one.
+    pub share: f64,
+    /// Part of it that followed a preemption or a yield, 0 to 1; the rest followed a wakeup.
+    pub preempted: f64,
+    /// Waits that were long enough to be looked at one by one.
+    pub long: u64,
+    /// Half of those were no longer than this, of a hundred 99, and none.
+    pub quantiles: [Nanos; 3],
+    /// Who had the CPU before, as a share of those waits, most often first; no name where nobody had.
+    pub behind: Vec<(String, f64)>,
+}
+
 /// What is notable, in the order of [`Shortage`].
 pub fn shortages(profile: &Profile) -> Vec<Shortage<'_>> {
     let cpu = &profile.cpu;
     let busy = mean(&cpu.per_cpu, |_| true);
     let throttled = cpu.quotas.iter().filter(|quota| is_throttled(quota));
-    let mut found: Vec<_> = throttled.map(|quota| Shortage::Throttled { quota, busy }).collect();
+    let mut found: Vec<_> = waiting(profile).map(Shortage::Waiting).into_iter().collect();
+    found.extend(throttled.map(|quota| Shortage::Throttled { quota, busy }));
     let crowded = cpu.affinity.iter().filter_map(|group| crowded(profile, group));
     found.extend(crowded);
     // Where threads are bound to the full CPU, that is why it is full.
@@ -69,6 +91,36 @@ pub fn shortages(profile: &Profile) -> Vec<Shortage<'_>> {
     found.extend(unbalanced(profile).filter(|_| !explained));
     found.extend(stolen(&cpu.per_cpu));
     found
+}
+
+fn waiting(profile: &Profile) -> Option<Waiting> {
+    let mut times = StateTimes::default();
+    profile.threads.iter().for_each(|thread| times.merge(&thread.times));
+    if !waits(&times) {
+        return None;
+    }
+    let total = times.of(State::Runnable);
+    let preempted: Nanos = profile.threads.iter().map(|thread| thread.preempted).sum();
+    let mut latency = Latency::default();
+    let mut behind: BTreeMap<String, u64> = BTreeMap::new();
+    for wait in &profile.cpu_waits {
+        latency.merge(&wait.latency);
+        for before in &wait.behind {
+            *behind.entry(group_name(&before.comm)).or_default() += before.count;
+        }
+    }
+    let long: u64 = profile.cpu_waits.iter().map(|wait| wait.count).sum();
+    let mut behind: Vec<(String, f64)> =
+        behind.into_iter().map(|(name, count)| (name, count as f64 / long as f64)).collect();
+    behind.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Some(Waiting {
+        total,
+        share: total.share_of(total + times.of(State::Running)),
+        preempted: preempted.share_of(total).min(1.0),
+        long,
+        quantiles: [latency.quantile(0.5), latency.quantile(0.99), latency.max()],
+        behind,
+    })
 }
 
 fn is_throttled(quota: &CpuQuota) -> bool {

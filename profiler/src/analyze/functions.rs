@@ -73,6 +73,20 @@ pub fn is_reading_command(name: &str) -> bool {
     matches!(bare(name), "secure_read" | "my_net_read" | "net_read_packet")
 }
 
+/// What a lock of a database is on, by the functions that wait for it; nothing where they do not tell.
+/// Who waits for a row waits for the transaction that has changed it, or for its turn to do that.
+pub fn locked_thing(name: &str) -> Option<&'static str> {
+    match bare(name) {
+        "XactLockTableWait" | "MultiXactIdWait" | "LockTuple" | "heap_acquire_tuplock" => {
+            Some("a row")
+        }
+        "lock_wait_suspend_thread" => Some("a row"),
+        "LockRelationOid" | "LockRelation" | "LockRelationForExtension" => Some("a table"),
+        "LockBuffer" => Some("a page"),
+        _ => None,
+    }
+}
+
 /// Functions of a server around those that take its locks: what they are called from says more.
 pub fn is_lock_manager(name: &str) -> bool {
     const NAMES: [&str; 11] = [

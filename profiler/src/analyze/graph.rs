@@ -66,16 +66,31 @@ pub enum End {
     Wait(What),
 }
 
+/// How long an end itself took, in nanoseconds: seen by those right behind it, and by those at the
+/// beginning of longer chains, who may be behind the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    direct: f64,
+    further: f64,
+}
+
+impl Own {
+    fn time(self) -> f64 {
+        self.direct.max(self.further)
+    }
+}
+
 /// The chains of a profile.
 pub fn graph(profile: &Profile) -> Graph {
     let sources = sources(profile);
-    let mut leaves: Vec<(Leaf, f64)> = Vec::new();
+    let mut leaves: Vec<(Leaf, Own)> = Vec::new();
     for source in &sources {
         gather_source(source, &mut leaves);
     }
     let mut leaves: Vec<Leaf> = leaves
         .into_iter()
         .map(|(leaf, own)| {
+            let own = own.time();
             let saves = if own > 0.0 { leaf.waiting.0 as f64 / own } else { 0.0 };
             Leaf { saves, ..leaf }
         })
@@ -116,26 +131,32 @@ fn is_lock_row(wait: &TopWait) -> bool {
     wait.is_in_locks
 }
 
-fn gather_source(source: &Source, leaves: &mut Vec<(Leaf, f64)>) {
+fn gather_source(source: &Source, leaves: &mut Vec<(Leaf, Own)>) {
     let followed: Nanos = source.behind.iter().map(|behind| behind.total).sum();
     let rest = source.total.since(followed);
     if rest > Nanos(0) {
-        add(End::Wait(source.what.clone()), rest, source.width, leaves);
+        let own = Own { direct: rest.0 as f64 / source.width, further: 0.0 };
+        add(End::Wait(source.what.clone()), rest, own, leaves);
     }
     for behind in &source.behind {
-        gather(behind, source.width, leaves);
+        gather(behind, source.width, true, leaves);
     }
 }
 
-fn gather(behind: &Behind, width: f64, leaves: &mut Vec<(Leaf, f64)>) {
+fn gather(behind: &Behind, width: f64, is_direct: bool, leaves: &mut Vec<(Leaf, Own)>) {
     for part in &behind.doing {
         let followed: Nanos = part.behind.iter().map(|next| next.total).sum();
         let rest = part.total.since(followed);
         if rest > Nanos(0) {
-            add(end(behind, part), rest, width, leaves);
+            let time = rest.0 as f64 / width;
+            let own = match is_direct {
+                true => Own { direct: time, further: 0.0 },
+                false => Own { direct: 0.0, further: time },
+            };
+            add(end(behind, part), rest, own, leaves);
         }
         for next in &part.behind {
-            gather(next, width, leaves);
+            gather(next, width, false, leaves);
         }
     }
 }
@@ -144,12 +165,12 @@ fn end(behind: &Behind, part: &Part) -> End {
     End::Doing { group: behind.group.clone(), pids: behind.pids.clone(), doing: part.doing.clone() }
 }
 
-fn add(end: End, waiting: Nanos, width: f64, leaves: &mut Vec<(Leaf, f64)>) {
-    let own = waiting.0 as f64 / width.max(1.0);
+fn add(end: End, waiting: Nanos, own: Own, leaves: &mut Vec<(Leaf, Own)>) {
     match leaves.iter_mut().find(|(leaf, _)| is_same(&leaf.end, &end)) {
         Some((leaf, sum)) => {
             leaf.waiting += waiting;
-            *sum += own;
+            sum.direct += own.direct;
+            sum.further += own.further;
             if let (End::Doing { pids, .. }, End::Doing { pids: more, .. }) = (&mut leaf.end, end) {
                 pids.extend(more);
             }

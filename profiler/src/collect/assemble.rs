@@ -271,6 +271,7 @@ impl Collector {
                 + loss.objects
                 + self.folded_waits,
             lost_waits: loss.waits.iter().sum(),
+            lost_locks: loss.queues + loss.reasons + loss.kernel_locks,
             lost_threads: loss.threads,
             lost_processes: loss.processes,
             lost_objects: loss.objects + self.folded_waits,

@@ -6,12 +6,18 @@ use profiler_common::state::State as S;
 use profiler_common::wait::{WaitKey, WaitStats};
 
 use super::{Collector, Names, Outcome};
-use crate::model::{Frame, Host, Nanos, Profile, Target, Trust, Window};
+use crate::model::{Frame, Host, Nanos, Place, Profile, Target, Trust, Window};
 
 /// Knows nothing.
 struct Nobody;
 
 impl Names for Nobody {
+    fn place(&mut self, _pid: u32, _address: u64) -> Place {
+        Place::Unknown
+    }
+    fn words(&mut self, _pid: u32, _address: u64) -> Option<[u32; 3]> {
+        None
+    }
     fn user_stack(&mut self, _: u32, _: u32, _: &[u64]) -> Vec<Frame> {
         Vec::new()
     }
@@ -83,6 +89,8 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
     }
     collector.close(Nanos(WINDOW_NS), &[], Default::default());
     collector.finish(Outcome {
+        reasons: std::collections::HashMap::new(),
+        queues: Vec::new(),
         window: Window { start: Nanos(0), end: Nanos(WINDOW_NS) },
         host: Host { name: String::new(), kernel: String::new(), cpus: 1 },
         target: Target { kind: "host", description: String::new(), children: true },

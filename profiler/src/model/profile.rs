@@ -178,8 +178,11 @@ pub struct Trust {
     pub lost_stacks: u64,
     /// Entries that found no place in a table: threads, processes, waits, sockets and files.
     pub lost_keys: u64,
-    /// Of these, waits: their time is unattributed.
+    /// Of these, waits: their time is in one row for each kind.
     pub lost_waits: u64,
+    /// Futexes, reasons for waits, and locks of the kernel that found no place: their waits are there,
+    /// but not who waited at the same time, or behind whom.
+    pub lost_locks: u64,
     /// Of these, threads (their time is unattributed).
     pub lost_threads: u64,
     /// Of these, processes.

@@ -1,10 +1,10 @@
 //! Why threads lack CPU time, where that is not the load alone.
 
 use super::color::{Line, Style};
-use super::layout::{cut_middle, wrap_words};
+use super::layout::{TIE, cut_middle, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::words;
-use crate::analyze::Shortage;
+use crate::analyze::{Shortage, Waiting};
 use crate::model::{AffinityGroup, CpuQuota, CpuUse};
 
 /// Shown of each report.
@@ -28,6 +28,7 @@ pub fn lines(shortages: &[Shortage<'_>], width: usize) -> Vec<Line> {
 
 fn text(shortage: &Shortage<'_>) -> String {
     match shortage {
+        Shortage::Waiting(waits) => waiting(waits),
         Shortage::Throttled { quota, busy } => throttled(quota, *busy),
         Shortage::Crowded { group, busy, others } => crowded(group, *busy, *others),
         Shortage::Unbalanced { busiest: CpuUse { cpu, .. }, busy, mean } => format!(
@@ -39,6 +40,40 @@ fn text(shortage: &Shortage<'_>) -> String {
             format!("the hypervisor took {} of the CPUs' time from this host.", percent(*share))
         }
     }
+}
+
+fn waiting(waits: &Waiting) -> String {
+    let mut text = format!(
+        "threads waited {} for one, {} of the time in which they could run ({} after a wakeup, \
+         {} after a preemption)",
+        duration(waits.total),
+        percent(waits.share),
+        percent(1.0 - waits.preempted),
+        percent(waits.preempted)
+    );
+    if waits.long > 0 {
+        let [p50, p99, max] = waits.quantiles;
+        text += &format!(
+            "; {} of 20{TIE}µs or more, p50{TIE}{}, p99{TIE}{}, max{TIE}{}",
+            counted(waits.long, "wait"),
+            duration(p50),
+            duration(p99),
+            duration(max)
+        );
+    }
+    let behind: Vec<String> = waits
+        .behind
+        .iter()
+        .take(NAMES)
+        .map(|(name, share)| match name.as_str() {
+            "" => format!("nobody, the CPU was idle ({})", percent(*share)),
+            name => format!("{} ({})", cut_middle(name, NAME), percent(*share)),
+        })
+        .collect();
+    if !behind.is_empty() {
+        text += &format!("; behind {}", behind.join(", "));
+    }
+    text + "."
 }
 
 fn throttled(quota: &CpuQuota, busy: Option<f64>) -> String {

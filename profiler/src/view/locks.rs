@@ -180,6 +180,9 @@ fn entry(
 pub fn name(row: &LockRow) -> String {
     let sort = words::sort(row.sort);
     let place = words::place(&row.place);
+    if let Some(thing) = row.thing {
+        return format!("{sort} on {thing}");
+    }
     match (row.address, &row.object) {
         (Some(address), _) if place.is_empty() => format!("{sort} at {address:#x}"),
         (Some(address), _) => match &row.place {
@@ -321,6 +324,7 @@ fn indented(lines: Vec<Line>, by: usize) -> Vec<Line> {
 /// What a thread was doing, in a few words.
 pub fn short(doing: &Doing) -> String {
     match doing {
+        Doing::Waiting { stack, .. } if words::is_waiting_for_client(stack) => words::doing(doing),
         Doing::Waiting { stack, .. } => {
             let what = cut_middle(&words::doing(doing), 40);
             match culprit(stack) {

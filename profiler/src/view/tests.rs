@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{TextOptions, document, render};
-use crate::analyze::fixture;
+use super::{TextOptions, document, dot, render, render_graph, render_locks};
+use crate::analyze::{self, By, fixture};
 use crate::model::{Direction, Nanos, Profile, Role, State, StateTimes, Trust, WaitObject};
 
 const SCHEMA: &str = include_str!("../../../docs/schema/dwell-1.schema.json");
@@ -32,6 +32,10 @@ fn the_demo() {
     assert_snapshot("demo-80.txt", &render(&fixture::demo(), &at(80)));
     assert_snapshot("demo-120.txt", &render(&fixture::demo(), &at(120)));
     let all = TextOptions { threads: true, all_frames: true, top: 2, ..at(80) };
+    assert_snapshot("locks-80.txt", &render_locks(&fixture::chain(), By::Lock, &at(80)));
+    assert_snapshot("locks-120.txt", &render_locks(&fixture::chain(), By::Lock, &at(120)));
+    assert_snapshot("graph-80.txt", &render_graph(&fixture::chain(), &at(80)));
+    assert_snapshot("graph.dot", &dot(&analyze::graph(&fixture::chain())));
     assert_snapshot("demo-threads-80.txt", &render(&fixture::demo(), &all));
 }
 

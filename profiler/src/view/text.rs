@@ -55,6 +55,7 @@ pub fn render_locks(profile: &Profile, by: By, options: &TextOptions) -> String 
     let deadlocks = analyze::deadlocks(profile);
     let blocks = [
         locks::lines(profile, &rows, &deadlocks, options, width),
+        cpu::lines(&analyze::shortages(profile), width),
         trust::lines(&profile.trust, &analyze::cost(profile), width),
     ];
     write(&blocks, options)

@@ -82,7 +82,8 @@ fn losses(trust: &Trust) -> Vec<String> {
     [
         (trust.lost_events, "event", ""),
         (trust.lost_stacks, "stack", " (their waits show none)"),
-        (trust.lost_waits, "wait", " (their time is unattributed)"),
+        (trust.lost_waits, "wait", " (their time is in one row for each kind)"),
+        (trust.lost_locks, "lock or reason", " (they lack queues, or who held them)"),
         (trust.lost_threads, "thread", " (their time is unattributed)"),
         (trust.lost_processes, "process", ""),
         (trust.lost_objects, "object", " (sockets and files: their waits name none)"),

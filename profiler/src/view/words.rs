@@ -2,7 +2,7 @@
 
 use super::units::{count, counted};
 use crate::analyze::{Activity, Idle, Sort, TopWait, is_reading_command};
-use crate::model::{Cause, Direction, Doing, Place, Role, State, WaitObject};
+use crate::model::{Cause, Direction, Doing, Frame, Place, Role, State, WaitObject};
 
 /// What the time of an activity is spent on, after "x % of its working time is spent".
 pub fn activity(activity: Activity) -> &'static str {
@@ -212,6 +212,11 @@ pub fn sort(sort: Sort) -> &'static str {
     }
 }
 
+/// Whether a thread waits for its client to go on.
+pub fn is_waiting_for_client(stack: &[Frame]) -> bool {
+    stack.iter().any(|frame| is_reading_command(&frame.name))
+}
+
 /// What a thread was doing while others waited for it.
 pub fn doing(doing: &Doing) -> String {
     match doing {
@@ -220,15 +225,13 @@ pub fn doing(doing: &Doing) -> String {
         Doing::Queued => "itself in the queue".to_owned(),
         Doing::NotFollowed => "not followed: see what it does with -a, or its pid".to_owned(),
         Doing::Forgotten => "not known: too many waits ago".to_owned(),
-        Doing::Waiting { stack, .. }
-            if stack.iter().any(|frame| is_reading_command(&frame.name)) =>
-        {
+        Doing::Waiting { stack, .. } if is_waiting_for_client(stack) => {
             "waiting for its client to go on (idle in transaction)".to_owned()
         }
         Doing::Waiting { kind, syscall, object, .. } => {
             let what = what(object, syscall.as_deref());
             match kind {
-                State::Sleep => format!("sleeping, {what}"),
+                State::Sleep => "sleeping".to_owned(),
                 State::Futex => format!("waiting for {what}"),
                 State::Disk => format!("waiting for the disk, {what}"),
                 _ => format!("{}, {what}", activity(Activity::Blocked(*kind))),

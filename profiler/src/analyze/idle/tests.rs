@@ -1,4 +1,5 @@
 use super::super::fixture::{futex, inet, stack, wait};
+use super::super::functions::last_segment;
 use super::*;
 
 fn with(kind: State, object: WaitObject, syscall: &str) -> Wait {

@@ -35,6 +35,8 @@ pub struct LockRow {
     pub sort: Sort,
     /// How that is known.
     pub evidence: String,
+    /// What a database's lock is on, where that is known.
+    pub thing: Option<&'static str>,
     /// Name of the process.
     pub comm: String,
     /// The processes that wait.
@@ -214,8 +216,8 @@ impl Key {
 /// all sorts of statements come there.
 fn site_names(wait: &Wait, sorted: &Sorted) -> Vec<String> {
     if sorted.sort == Sort::Database {
-        let taken_in = taken_in(&wait.stack).unwrap_or_default().to_owned();
-        return vec![sorted.evidence.clone(), taken_in];
+        let what = sorted.thing.or_else(|| taken_in(&wait.stack)).unwrap_or_default();
+        return vec![sorted.evidence.clone(), what.to_owned()];
     }
     wait.stack.iter().map(|frame| frame.name.clone()).collect()
 }
@@ -271,6 +273,7 @@ impl<'a> Gathered<'a> {
             holds: self.holds(),
             sites: sites(&self.waits),
             behind: behind(profile, &blames, total),
+            thing: self.sorted.thing,
             evidence: self.sorted.evidence,
         }
     }
@@ -383,6 +386,7 @@ fn kernel_row(lock: &KernelLock, profile: &Profile) -> LockRow {
     LockRow {
         sort: Sort::Kernel,
         evidence: "the kernel says so (lock:contention_begin)".to_owned(),
+        thing: None,
         comm: lock.comm.clone(),
         pids: BTreeSet::from([lock.pid]),
         thread_groups: lock.thread_groups.iter().cloned().collect(),

@@ -1,6 +1,8 @@
 //! What sort of lock a wait is for, and how that is known.
 
-use super::super::functions::{bare, is_condition_function, is_lock_function, last_segment};
+use super::super::functions::{
+    bare, is_condition_function, is_lock_function, last_segment, locked_thing,
+};
 use super::super::{idle, is_lock};
 use crate::model::{Frame, State, Wait, WaitObject};
 
@@ -42,6 +44,8 @@ pub struct Sorted {
     pub evidence: String,
     /// What its address tells: nothing where each waiter has a futex of its own.
     pub own_address: bool,
+    /// What a database's lock is on, where its functions tell.
+    pub thing: Option<&'static str>,
 }
 
 /// The value that glibc's mutexes, and those of Rust's standard library, hold while somebody waits
@@ -94,7 +98,7 @@ pub fn sort(wait: &Wait, value: Option<u32>, in_interpreter: bool) -> Option<Sor
 }
 
 fn sorted(sort: Sort, evidence: String, own_address: bool) -> Sorted {
-    Sorted { sort, evidence, own_address }
+    Sorted { sort, evidence, own_address, thing: None }
 }
 
 fn in_stack(name: &str) -> String {
@@ -116,7 +120,8 @@ fn by_database(stack: &[Frame]) -> Option<Sorted> {
         "lock_wait_suspend_thread",
     ];
     let name = find(stack, |name| NAMES.contains(&bare(name)))?;
-    Some(sorted(Sort::Database, in_stack(name), false))
+    let thing = stack.iter().find_map(|frame| locked_thing(&frame.name));
+    Some(Sorted { thing, ..sorted(Sort::Database, in_stack(name), false) })
 }
 
 /// CPython, Ruby.

@@ -11,6 +11,7 @@ use crate::model::{Doing, Frame, Holds, Nanos, Pid, Profile, Tid, WaitObject, st
 pub struct Lock {
     kind: &'static str,
     evidence: String,
+    thing: Option<&'static str>,
     contention: bool,
     pids: Vec<Pid>,
     comm: String,
@@ -141,6 +142,7 @@ fn row(row: LockRow) -> Lock {
         p99_ns: row.latency.quantile(0.99),
         max_ns: row.latency.max(),
         evidence: row.evidence,
+        thing: row.thing,
         pids: row.pids.into_iter().collect(),
         comm: row.comm,
         address: row.address.map(|address| format!("{address:#x}")),

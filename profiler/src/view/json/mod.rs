@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::analyze::{By, is_waiting_for_work};
 use crate::model::{
-    CpuSupply, Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes, Target,
-    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, state_name,
+    Cause, CpuSupply, CpuWait, Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes,
+    Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, state_name,
 };
 
 /// Name and version of the format.
@@ -26,6 +26,7 @@ pub struct Document<'a> {
     cpu: &'a CpuSupply,
     threads: Rows<'a, ThreadBooks>,
     waits: Rows<'a, Wait>,
+    cpu_waits: Rows<'a, CpuWait>,
     locks: Vec<locks::Lock>,
     deadlocks: Vec<locks::Circle>,
     graph: graph::Chains,
@@ -47,6 +48,64 @@ impl Serialize for Rows<'_, Wait> {
     }
 }
 
+impl Serialize for Rows<'_, CpuWait> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(cpu_wait))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct CpuWaitRow<'a> {
+    pid: Pid,
+    comm: &'a str,
+    thread_groups: &'a [String],
+    preempted: bool,
+    count: u64,
+    total_ns: Nanos,
+    max_ns: Nanos,
+    p50_ns: Nanos,
+    p95_ns: Nanos,
+    p99_ns: Nanos,
+    threads: u64,
+    behind: Vec<Before<'a>>,
+    other_behind: u64,
+}
+
+/// Who had the CPU before; nobody, if it was idle.
+#[derive(Debug, Serialize)]
+struct Before<'a> {
+    pid: Pid,
+    tid: Tid,
+    comm: &'a str,
+    idle: bool,
+    count: u64,
+}
+
+fn cpu_wait(wait: &CpuWait) -> CpuWaitRow<'_> {
+    let before = wait.behind.iter().map(|before| Before {
+        pid: before.pid,
+        tid: before.tid,
+        comm: &before.comm,
+        idle: before.cause != Cause::Thread,
+        count: before.count,
+    });
+    CpuWaitRow {
+        pid: wait.pid,
+        comm: &wait.comm,
+        thread_groups: &wait.thread_groups,
+        preempted: wait.preempted,
+        count: wait.count,
+        total_ns: wait.total,
+        max_ns: wait.latency.max(),
+        p50_ns: wait.latency.quantile(0.5),
+        p95_ns: wait.latency.quantile(0.95),
+        p99_ns: wait.latency.quantile(0.99),
+        threads: wait.threads,
+        behind: before.collect(),
+        other_behind: wait.other_behind,
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Window {
     start_monotonic_ns: Nanos,
@@ -63,6 +122,7 @@ struct Thread<'a> {
     wall_ns: Nanos,
     running_ns: Nanos,
     runnable_ns: Nanos,
+    preempted_ns: Nanos,
     blocked_ns: Blocked,
     voluntary: u64,
     involuntary: u64,
@@ -127,6 +187,7 @@ pub fn document(profile: &Profile, by: By) -> Document<'_> {
         cpu: &profile.cpu,
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
+        cpu_waits: Rows(&profile.cpu_waits),
         locks: locks::rows(profile, by),
         deadlocks: locks::circles(profile),
         graph: graph::chains(profile),
@@ -142,6 +203,7 @@ fn thread(books: &ThreadBooks) -> Thread<'_> {
         wall_ns: books.wall,
         running_ns: books.times.of(State::Running),
         runnable_ns: books.times.of(State::Runnable),
+        preempted_ns: books.preempted,
         blocked_ns: Blocked(books.times),
         voluntary: books.voluntary,
         involuntary: books.involuntary,
