@@ -26,8 +26,6 @@ const STOLEN: f64 = 0.05;
 /// Why threads lack CPU time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shortage<'a> {
-    /// Threads wait for a CPU.
-    Waiting(Waiting),
     /// A limit held the threads of a cgroup back.
     Throttled {
         /// The limit.
@@ -82,8 +80,7 @@ pub fn shortages(profile: &Profile) -> Vec<Shortage<'_>> {
     let cpu = &profile.cpu;
     let busy = mean(&cpu.per_cpu, |_| true);
     let throttled = cpu.quotas.iter().filter(|quota| is_throttled(quota));
-    let mut found: Vec<_> = waiting(profile).map(Shortage::Waiting).into_iter().collect();
-    found.extend(throttled.map(|quota| Shortage::Throttled { quota, busy }));
+    let mut found: Vec<_> = throttled.map(|quota| Shortage::Throttled { quota, busy }).collect();
     let crowded = cpu.affinity.iter().filter_map(|group| crowded(profile, group));
     found.extend(crowded);
     // Where threads are bound to the full CPU, that is why it is full.
@@ -93,7 +90,8 @@ pub fn shortages(profile: &Profile) -> Vec<Shortage<'_>> {
     found
 }
 
-fn waiting(profile: &Profile) -> Option<Waiting> {
+/// How much threads wait for a CPU; none where that is not notable.
+pub fn waiting_for_cpu(profile: &Profile) -> Option<Waiting> {
     let mut times = StateTimes::default();
     profile.threads.iter().for_each(|thread| times.merge(&thread.times));
     if !waits(&times) {

@@ -19,7 +19,7 @@ mod top;
 
 pub use budget::Budget;
 pub use cost::{Cost, cost};
-pub use cpu::{Shortage, Waiting, shortages};
+pub use cpu::{Shortage, Waiting, shortages, waiting_for_cpu};
 pub use deadlock::{Deadlock, deadlocks};
 pub use frames::{culprit, meaningful};
 pub use functions::is_reading_command;

@@ -17,8 +17,9 @@ const NAMES: usize = 3;
 const RANGES: usize = 4;
 
 /// A paragraph for each.
-pub fn lines(shortages: &[Shortage<'_>], width: usize) -> Vec<Line> {
-    let mut texts: Vec<String> = shortages.iter().take(MOST).map(text).collect();
+pub fn lines(waits: Option<&Waiting>, shortages: &[Shortage<'_>], width: usize) -> Vec<Line> {
+    let mut texts: Vec<String> = waits.map(waiting).into_iter().collect();
+    texts.extend(shortages.iter().take(MOST).map(text));
     if let Some(more @ 1..) = shortages.len().checked_sub(MOST) {
         texts.push(format!("{} more in the document (--json).", count(more as u64)));
     }
@@ -28,7 +29,6 @@ pub fn lines(shortages: &[Shortage<'_>], width: usize) -> Vec<Line> {
 
 fn text(shortage: &Shortage<'_>) -> String {
     match shortage {
-        Shortage::Waiting(waits) => waiting(waits),
         Shortage::Throttled { quota, busy } => throttled(quota, *busy),
         Shortage::Crowded { group, busy, others } => crowded(group, *busy, *others),
         Shortage::Unbalanced { busiest: CpuUse { cpu, .. }, busy, mean } => format!(

@@ -40,12 +40,14 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
         blocks.push(locks::summary(profile, &locks, &analyze::deadlocks(profile), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
     }
-    let shortages = analyze::shortages(profile);
-    if !shortages.is_empty() {
-        blocks.push(cpu::lines(&shortages, width));
-    }
+    blocks.push(cpu_lines(profile, width));
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));
     write(&blocks, options)
+}
+
+fn cpu_lines(profile: &Profile, width: usize) -> Vec<Line> {
+    let waiting = analyze::waiting_for_cpu(profile);
+    cpu::lines(waiting.as_ref(), &analyze::shortages(profile), width)
 }
 
 /// The report on locks.
@@ -55,7 +57,7 @@ pub fn render_locks(profile: &Profile, by: By, options: &TextOptions) -> String 
     let deadlocks = analyze::deadlocks(profile);
     let blocks = [
         locks::lines(profile, &rows, &deadlocks, options, width),
-        cpu::lines(&analyze::shortages(profile), width),
+        cpu_lines(profile, width),
         trust::lines(&profile.trust, &analyze::cost(profile), width),
     ];
     write(&blocks, options)
