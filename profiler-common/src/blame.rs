@@ -34,6 +34,24 @@ pub struct Span {
     pub reason: u64,
 }
 
+/// A wait that was cut short.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CutWait {
+    /// The wait.
+    pub key: WaitKey,
+    /// When it began first (CLOCK_MONOTONIC).
+    pub since_ns: u64,
+    /// When it was cut short last; 0 for none.
+    pub end_ns: u64,
+    /// Time in its pieces.
+    pub ns: u64,
+}
+
+/// A thread that comes back to the same wait within this time has never left it, as far as those go
+/// who keep it waiting.
+pub const RESUMED_WITHIN_NS: u64 = 1_000_000;
+
 /// What a thread did lately.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +66,9 @@ pub struct Past {
     pub reason: u64,
     /// Time in waits that a thread ended, since one was looked at.
     pub unexplained_ns: u64,
+    /// A wait that no thread ended: a timer or a signal did, after which a thread often goes back to
+    /// the same wait.
+    pub cut: CutWait,
     /// The futex that it waited for last.
     pub futex: u64,
     /// When that wait ended: if it is a lock, the thread has held it from then on.
@@ -118,6 +139,6 @@ pub struct Blame {
 }
 
 const _: () = assert!(size_of::<Span>() == 56);
-const _: () = assert!(size_of::<Past>() == SPANS * 56 + 56);
+const _: () = assert!(size_of::<Past>() == SPANS * 56 + 56 + 48);
 const _: () = assert!(size_of::<Reason>() == 64);
 const _: () = assert!(size_of::<BlameKey>() == 32);

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::blame::{
     Blame, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED, DOING_QUEUED, EXPLAIN_EVERY_NS,
-    LONGEST_CHAIN, Past, Reason, SHORTEST_SPAN_NS, SPANS, Span,
+    LONGEST_CHAIN, Past, RESUMED_WITHIN_NS, Reason, SHORTEST_SPAN_NS, SPANS, Span,
 };
 use profiler_common::state::State;
 use profiler_common::thread::{FLAG_KERNEL_THREAD, ThreadEntry};
@@ -40,6 +40,29 @@ const SCALE_BITS: u32 = 16;
 pub fn is_due(past: &mut Past, from: u64, now: u64) -> bool {
     past.unexplained_ns += now.saturating_sub(from);
     past.unexplained_ns >= EXPLAIN_EVERY_NS && now > from
+}
+
+/// When a wait began that ends now: with the pieces before that a timer or a signal has cut off, and from
+/// which the thread came straight back.
+#[inline(always)]
+pub fn beginning(past: &mut Past, key: &WaitKey, from: u64, now: u64, by_thread: bool) -> u64 {
+    let cut = &mut past.cut;
+    // By turns, a condition variable of glibc waits on one of two futexes.
+    let same_place = cut.key.stack == key.stack && key.stack != 0;
+    let same = cut.key.kind == key.kind && (cut.key.object == key.object || same_place);
+    let resumed = same && cut.end_ns != 0 && from.wrapping_sub(cut.end_ns) < RESUMED_WITHIN_NS;
+    let before = if resumed { cut.ns } else { 0 };
+    let since = if resumed { cut.since_ns } else { from };
+    if by_thread {
+        cut.end_ns = 0;
+        past.unexplained_ns += before;
+    } else {
+        cut.key = *key;
+        cut.since_ns = since;
+        cut.end_ns = now;
+        cut.ns = before + now.saturating_sub(from);
+    }
+    since
 }
 
 /// Explains the wait `key` of a thread, which the current thread ends now. `holder` is what is kept

@@ -36,6 +36,12 @@ fn ends(task: Task, entry: &mut ThreadEntry) {
     }
     let by_thread = record.waker.cause == CAUSE_THREAD;
     let from = if record.since_ns > start { record.since_ns } else { start };
+    let is_seed = record.state == State::Unsettled as u8;
+    if is_seed && record.flags & FLAG_SEED_WAIT == 0 {
+        return;
+    }
+    let key = if is_seed { record.seed.key } else { record.open.key };
+    let since = blame::beginning(&mut entry.past, &key, from, now, by_thread);
     let due = by_thread && blame::is_due(&mut entry.past, from, now);
     if record.queued == 0 && !due {
         return;
@@ -55,12 +61,7 @@ fn ends(task: Task, entry: &mut ThreadEntry) {
         return;
     }
     let Some(scratch) = maps::scratch(Place::Scheduler) else { return };
-    let is_seed = record.state == State::Unsettled as u8;
-    if is_seed && record.flags & FLAG_SEED_WAIT == 0 {
-        return;
-    }
-    let key = if is_seed { record.seed.key } else { record.open.key };
-    blame::explain(&mut entry.past, &key, holder, from, now, scratch);
+    blame::explain(&mut entry.past, &key, holder, since, now, scratch);
 }
 
 hook!("sched_wakeup", dwell_wakeup, dwell_wakeup_raw, |context| {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::budget::{Budget, by_process};
+
 use crate::model::{
     AffinityGroup, CpuQuota, CpuUse, Latency, Nanos, Profile, State, StateTimes, group_name,
 };
@@ -12,6 +14,9 @@ const THROTTLED: f64 = 0.01;
 /// Time of waiting for a CPU, as a share of the time of having or wanting one, from which on it is
 /// notable how the CPUs are shared out.
 const WAITING: f64 = 0.05;
+
+/// Likewise, as a share of all working time.
+const OF_WORK: f64 = 0.02;
 
 /// A CPU busier than this is full. CPUs less busy than `FREE` on average have time left.
 const FULL: f64 = 0.9;
@@ -94,10 +99,11 @@ pub fn shortages(profile: &Profile) -> Vec<Shortage<'_>> {
 pub fn waiting_for_cpu(profile: &Profile) -> Option<Waiting> {
     let mut times = StateTimes::default();
     profile.threads.iter().for_each(|thread| times.merge(&thread.times));
-    if !waits(&times) {
+    let total = times.of(State::Runnable);
+    let working: Nanos = by_process(profile).values().map(Budget::working).sum();
+    if !waits(&times) || total.share_of(working) < OF_WORK {
         return None;
     }
-    let total = times.of(State::Runnable);
     let preempted: Nanos = profile.threads.iter().map(|thread| thread.preempted).sum();
     let mut latency = Latency::default();
     let mut behind: BTreeMap<String, u64> = BTreeMap::new();

@@ -255,7 +255,7 @@ impl<'a> Gathered<'a> {
                 WaitObject::Futex { address, .. } if by_address => Some(address),
                 _ => None,
             },
-            locks: self.locks(),
+            locks: self.locks(by_address),
             is_shared: matches!(first.object, WaitObject::Futex { private: false, .. }),
             place: match self.futexes.first() {
                 Some(futex) if by_address => futex.place.clone(),
@@ -278,14 +278,13 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn locks(&self) -> u64 {
+    fn locks(&self, by_address: bool) -> u64 {
+        if by_address {
+            return 1;
+        }
         let objects: BTreeSet<(Pid, &WaitObject)> =
             self.waits.iter().map(|wait| (wait.pid, &wait.object)).collect();
-        (self.futexes.len() as u64).max(if self.futexes.is_empty() {
-            objects.len() as u64
-        } else {
-            1
-        })
+        objects.len() as u64
     }
 
     fn queue(&self, total: Nanos, by_address: bool, profile: &Profile) -> Line {
@@ -310,15 +309,13 @@ impl<'a> Gathered<'a> {
 
     /// Threads of different rows of a process may be the same, unless each waits on a futex of its own.
     fn threads(&self) -> u64 {
-        let mut by_process: HashMap<Pid, u64> = HashMap::new();
+        let mut sets: HashMap<(Pid, Option<&WaitObject>), u64> = HashMap::new();
         for wait in &self.waits {
-            let threads = by_process.entry(wait.pid).or_default();
-            *threads = match self.sorted.own_address {
-                true => (*threads).max(wait.threads),
-                false => *threads + wait.threads,
-            };
+            let own = (!self.sorted.own_address).then_some(&wait.object);
+            let threads = sets.entry((wait.pid, own)).or_default();
+            *threads = (*threads).max(wait.threads);
         }
-        by_process.values().sum()
+        sets.values().sum()
     }
 
     /// Only the owner can give back a lock of which the kernel knows the owner.
