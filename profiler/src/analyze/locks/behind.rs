@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Blame, Doing, Frame, Nanos, Pid, Profile, ReasonId};
+use crate::model::{Blame, Doing, Frame, Nanos, Pid, Profile, Reason, ReasonId};
 
 /// Like-named threads that end waits from one place.
 #[derive(Clone, Debug)]
@@ -44,58 +44,79 @@ pub fn behind(profile: &Profile, blames: &[Blame], whole: Nanos) -> Vec<Behind> 
     to(profile, blames.iter().map(|blame| (blame.reason, blame.time)), whole, DEEPEST)
 }
 
+/// Parts of waits, with their reasons.
+type Blamed = Vec<(ReasonId, Nanos)>;
+
+/// A row while it is gathered.
+struct Gathered {
+    row: Behind,
+    /// For each part of the row: behind whom that was.
+    nexts: Vec<Blamed>,
+}
+
 fn to(
     profile: &Profile,
     parts: impl Iterator<Item = (ReasonId, Nanos)>,
     whole: Nanos,
     depth: u32,
 ) -> Vec<Behind> {
-    // What each part of each holder was waiting behind, gathered before it is followed.
-    let mut rows: Vec<(Behind, Vec<Vec<(ReasonId, Nanos)>>)> = Vec::new();
+    let mut gathered: Vec<Gathered> = Vec::new();
     for (id, time) in parts {
         let Some(reason) = profile.reason(id) else { continue };
-        let place = rows
-            .iter()
-            .position(|(row, _)| row.group == reason.group && same(&row.release, &reason.release));
-        let place = place.unwrap_or_else(|| {
-            let row = Behind {
-                group: reason.group.clone(),
-                pids: BTreeSet::new(),
-                release: Arc::clone(&reason.release),
-                total: Nanos(0),
-                share: 0.0,
-                doing: Vec::new(),
-            };
-            rows.push((row, Vec::new()));
-            rows.len() - 1
+        let is_known = |known: &Gathered| {
+            known.row.group == reason.group && same(&known.row.release, &reason.release)
+        };
+        let place = gathered.iter().position(is_known).unwrap_or_else(|| {
+            gathered.push(Gathered::new(reason));
+            gathered.len() - 1
         });
-        let (row, nexts) = &mut rows[place];
-        row.pids.insert(reason.pid);
-        row.total += time;
-        let (doing, next) = without_next(&reason.doing);
-        let part = row.doing.iter().position(|part| same_doing(&part.doing, &doing));
-        let part = part.unwrap_or_else(|| {
-            row.doing.push(Part { doing, total: Nanos(0), share: 0.0, behind: Vec::new() });
-            nexts.push(Vec::new());
-            row.doing.len() - 1
-        });
-        row.doing[part].total += time;
-        nexts[part].extend(next.map(|next| (next, time)));
+        gathered[place].add(reason, time);
     }
-    let mut all: Vec<Behind> = Vec::with_capacity(rows.len());
-    for (mut row, nexts) in rows {
-        row.share = row.total.share_of(whole);
-        for (part, next) in row.doing.iter_mut().zip(nexts) {
+    let mut rows: Vec<Behind> =
+        gathered.into_iter().map(|gathered| gathered.finish(profile, whole, depth)).collect();
+    rows.sort_by_key(|row| Reverse(row.total));
+    rows
+}
+
+impl Gathered {
+    fn new(reason: &Reason) -> Self {
+        let row = Behind {
+            group: reason.group.clone(),
+            pids: BTreeSet::new(),
+            release: Arc::clone(&reason.release),
+            total: Nanos(0),
+            share: 0.0,
+            doing: Vec::new(),
+        };
+        Self { row, nexts: Vec::new() }
+    }
+
+    fn add(&mut self, reason: &Reason, time: Nanos) {
+        let (doing, next) = without_next(&reason.doing);
+        self.row.pids.insert(reason.pid);
+        self.row.total += time;
+        let known = self.row.doing.iter().position(|part| same_doing(&part.doing, &doing));
+        let part = known.unwrap_or_else(|| {
+            self.row.doing.push(Part { doing, total: Nanos(0), share: 0.0, behind: Vec::new() });
+            self.nexts.push(Vec::new());
+            self.nexts.len() - 1
+        });
+        self.row.doing[part].total += time;
+        self.nexts[part].extend(next.map(|next| (next, time)));
+    }
+
+    /// With what each part was behind itself.
+    fn finish(mut self, profile: &Profile, whole: Nanos, depth: u32) -> Behind {
+        self.row.share = self.row.total.share_of(whole);
+        for (part, next) in self.row.doing.iter_mut().zip(self.nexts) {
             part.share = part.total.share_of(whole);
             if depth > 0 {
                 part.behind = to(profile, next.into_iter(), whole, depth - 1);
             }
         }
-        row.doing.sort_by_key(|part| Reverse(part.total));
-        all.push(row);
+        self.row.doing.sort_by_key(|part| Reverse(part.total));
+        self.row
     }
-    all.sort_by_key(|row| Reverse(row.total));
-    all
 }
 
 fn same(a: &[Frame], b: &[Frame]) -> bool {
