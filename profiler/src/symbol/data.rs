@@ -9,8 +9,9 @@ use blazesym::inspect::{Inspector, SymInfo};
 
 use super::clean::clean;
 use super::demangle::demangle;
-use super::maps::DataRegion;
-use super::module::Module;
+use super::maps::{Backing, DataRegion, find_process};
+use super::module::{Module, base_name};
+use super::{Process, Symbolizer};
 
 /// What lies at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +129,61 @@ pub(super) fn place_in(region: &DataRegion, address: u64) -> Option<DataPlace> {
         b"[stack]" => Some(DataPlace::Stack),
         _ if region.inode != 0 => None,
         _ => Some(DataPlace::Anonymous),
+    }
+}
+
+impl Symbolizer {
+    /// What lies at an address of a process's data; none where nothing is known of it.
+    pub fn place(&mut self, pid: u32, address: u64) -> Option<DataPlace> {
+        self.look_for_data(pid, address);
+        let process = self.processes.get(&pid)?;
+        let region = process.regions.find_data(address)?;
+        if let Some(place) = place_in(region, address) {
+            return Some(place);
+        }
+        let name = base_name(&region.path);
+        let unnamed = DataPlace::Module {
+            module: name.clone(),
+            offset: region.offset + (address - region.start),
+        };
+        let Some(code) = process.regions.code_of(region.inode) else { return Some(unnamed) };
+        let Backing::File(module) = &code.backing else { return Some(unnamed) };
+        // Not by its first byte: that may be one of the part before, which shares the page.
+        let inside = (code.end - code.start) / 2;
+        let bias = module.shape.as_ref().and_then(|shape| {
+            let target = shape.to_virtual(code.offset.checked_add(inside)?)?;
+            Some(((code.start + inside).checked_sub(target)?, shape.start()))
+        });
+        let Some((bias, start)) = bias else { return Some(unnamed) };
+        let Some(target) = address.checked_sub(bias) else { return Some(unnamed) };
+        Some(match module.variable_at(target) {
+            Some(variable) => DataPlace::Variable {
+                module: name,
+                name: variable.name.clone(),
+                offset: target - variable.address,
+            },
+            None => DataPlace::Module { module: name, offset: target.saturating_sub(start) },
+        })
+    }
+
+    /// Sees to it that the region of some data is known, and its file open, where the process still
+    /// lives.
+    fn look_for_data(&mut self, pid: u32, address: u64) {
+        if !self.is_same_process(pid, false) {
+            return;
+        }
+        let folder = find_process(pid);
+        let known = |process: &Process| process.regions.find_data(address).is_some();
+        let may_read = self.processes.get(&pid).is_some_and(|process| !process.was_just_read());
+        if may_read && !self.processes.get(&pid).is_some_and(known) {
+            self.read_regions(pid, &folder);
+        }
+        let Some(process) = self.processes.get(&pid) else { return };
+        let inode = process.regions.find_data(address).map_or(0, |region| region.inode);
+        let code = if inode == 0 { None } else { process.regions.code_of(inode) };
+        if let Some(start) = code.map(|code| code.start) {
+            self.open_region(pid, &folder, start);
+        }
     }
 }
 

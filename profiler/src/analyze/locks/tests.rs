@@ -1,6 +1,6 @@
 use super::super::fixture;
 use super::*;
-use crate::model::Doing;
+use crate::model::{Doing, State};
 
 #[test]
 fn a_lock_says_who_waits_behind_whom_and_why() {
