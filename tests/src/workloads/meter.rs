@@ -11,6 +11,8 @@ use dwell_tests::schedstat::OwnSchedstat;
 pub struct Meter {
     schedstat: OwnSchedstat,
     waits: Measured,
+    /// Start and end of those of [`Meter::measure_if_blocked`].
+    intervals: Vec<(u64, u64)>,
 }
 
 struct Instant {
@@ -23,7 +25,11 @@ struct Instant {
 impl Meter {
     /// Of the calling thread; it is not to be moved to another.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { schedstat: OwnSchedstat::open()?, waits: Measured::default() })
+        Ok(Self {
+            schedstat: OwnSchedstat::open()?,
+            waits: Measured::default(),
+            intervals: Vec::new(),
+        })
     }
 
     /// Does `wait`, and measures it.
@@ -31,18 +37,39 @@ impl Meter {
         let start = self.instant();
         let result = wait();
         let end = self.instant();
+        self.add(&start, &end);
+        result
+    }
+
+    /// The same, but forgets a wait in which the thread never blocked.
+    pub fn measure_if_blocked<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        let start = self.instant();
+        let result = wait();
+        let end = self.instant();
+        if end.switches > start.switches {
+            self.add(&start, &end);
+            self.intervals.push((start.wall_ns, end.wall_ns));
+        }
+        result
+    }
+
+    fn add(&mut self, start: &Instant, end: &Instant) {
         let wall_ns = end.wall_ns - start.wall_ns;
         let cpu_ns = end.cpu_ns - start.cpu_ns;
         let runnable_ns = end.runnable_ns - start.runnable_ns;
         let blocked_ns = wall_ns.saturating_sub(cpu_ns + runnable_ns);
         let switches = end.switches - start.switches;
         self.waits.add(start.wall_ns, end.wall_ns, blocked_ns, switches);
-        result
     }
 
     /// What was measured.
     pub fn waits(self) -> Measured {
         self.waits
+    }
+
+    /// What was measured, and the interval of each wait that [`Self::measure_if_blocked`] kept.
+    pub fn into_parts(self) -> (Measured, Vec<(u64, u64)>) {
+        (self.waits, self.intervals)
     }
 
     /// All clocks at one instant: a thread that lost its CPU between them reads them again.

@@ -2,6 +2,7 @@
 
 mod children;
 mod churn;
+mod crew;
 mod crowd;
 mod disk;
 mod disk_load;
@@ -11,11 +12,21 @@ mod fork_tree;
 mod fsync;
 mod hostile;
 mod hostile_code;
+mod lock_deadlock;
+mod lock_hot_cold;
+mod lock_idle_pool;
+mod lock_over_socket;
+mod lock_priority;
+mod lock_queue;
+mod lock_robust;
+mod lock_rw;
+mod lock_timeouts;
 mod long_wait;
 mod meter;
 mod mutex;
 mod page_fault;
 mod pipe;
+mod pthread;
 mod shared;
 mod sleep;
 mod socket;
@@ -24,6 +35,7 @@ mod stage;
 mod stopped;
 mod system;
 mod threads;
+mod turns;
 mod waitpid;
 
 pub use stage::Stage;
@@ -94,6 +106,32 @@ pub enum Workload {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Six threads in a queue for one mutex, each holding it for 5 ms.
+    LockQueue,
+    /// Two mutexes, of which hardly anybody has to wait for one.
+    LockHotCold,
+    /// Readers and a writer of a reader–writer lock.
+    LockRw,
+    /// A mutex held while another process is asked over TCP, which answers after 20 ms.
+    LockOverSocket {
+        /// How many want it.
+        #[arg(long, default_value_t = 4)]
+        threads: usize,
+    },
+    /// A priority inversion on one CPU. Needs root.
+    LockPriority,
+    /// Workers that wait for work in a condition variable, not for each other.
+    LockIdlePool,
+    /// A deadlock of three threads.
+    LockDeadlock {
+        /// Whose mutexes.
+        #[arg(long, default_value = "pthread")]
+        kind: lock_deadlock::Kind,
+    },
+    /// A robust mutex in memory that two processes share.
+    LockRobust,
+    /// Attempts at a mutex that end by their time limit.
+    LockTimeouts,
 }
 
 impl Workload {
@@ -119,6 +157,15 @@ impl Workload {
             Self::HostileCode { what } => hostile_code::run(stage, &what),
             Self::Crowd { threads } => crowd::run(stage, threads),
             Self::Churn { rate, seed } => churn::run(stage, rate, seed),
+            Self::LockQueue => lock_queue::run(stage),
+            Self::LockHotCold => lock_hot_cold::run(stage),
+            Self::LockRw => lock_rw::run(stage),
+            Self::LockOverSocket { threads } => lock_over_socket::run(stage, threads),
+            Self::LockPriority => lock_priority::run(stage),
+            Self::LockIdlePool => lock_idle_pool::run(stage),
+            Self::LockDeadlock { kind } => lock_deadlock::run(stage, kind),
+            Self::LockRobust => lock_robust::run(stage),
+            Self::LockTimeouts => lock_timeouts::run(stage),
         }
     }
 }

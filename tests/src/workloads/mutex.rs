@@ -1,6 +1,5 @@
 //! One mutex, taken by turns.
 
-use std::cell::UnsafeCell;
 use std::sync::Barrier;
 use std::thread;
 
@@ -11,6 +10,7 @@ use serde_json::json;
 
 use super::Stage;
 use super::meter::Meter;
+use super::pthread::Mutex;
 use super::system::thread_id;
 
 const THREADS: usize = 4;
@@ -18,27 +18,7 @@ const HELD_NS: u64 = 5_000_000;
 /// Between two turns: long enough for one of those who wait to get the mutex.
 const PAUSE_NS: u64 = 1_000_000;
 
-/// glibc waits in futex(2) on the first word of the mutex: its address is the object.
-struct Mutex(UnsafeCell<libc::pthread_mutex_t>);
-
-// SAFETY: it is touched only by the pthread functions, which are made for it.
-unsafe impl Sync for Mutex {}
-
-static MUTEX: Mutex = Mutex(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
-
-impl Mutex {
-    fn lock(&self) {
-        // SAFETY: the mutex is initialized and never destroyed.
-        let result = unsafe { libc::pthread_mutex_lock(self.0.get()) };
-        assert_eq!(result, 0, "pthread_mutex_lock failed");
-    }
-
-    fn unlock(&self) {
-        // SAFETY: the calling thread holds the mutex.
-        let result = unsafe { libc::pthread_mutex_unlock(self.0.get()) };
-        assert_eq!(result, 0, "pthread_mutex_unlock failed");
-    }
-}
+static MUTEX: Mutex = Mutex::new();
 
 pub fn run(stage: Stage) -> Result<()> {
     // All threads exist and wait at a barrier before `ready`; the barrier is a futex too, at
@@ -61,7 +41,7 @@ pub fn run(stage: Stage) -> Result<()> {
             tids.push(tid);
             waits.merge(&measured);
         }
-        let address = format!("{:#x}", MUTEX.0.get() as usize);
+        let address = format!("{:#x}", MUTEX.address());
         running.end("mutex", waits, json!({ "address": address, "tids": tids }))
     })
 }
