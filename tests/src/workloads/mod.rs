@@ -15,6 +15,7 @@ mod hostile_code;
 mod lock_deadlock;
 mod lock_hot_cold;
 mod lock_idle_pool;
+mod lock_many;
 mod lock_over_socket;
 mod lock_priority;
 mod lock_queue;
@@ -132,6 +133,12 @@ pub enum Workload {
     LockRobust,
     /// Attempts at a mutex that end by their time limit.
     LockTimeouts,
+    /// Waits for very many futexes.
+    LockMany {
+        /// How many.
+        #[arg(long, default_value_t = 100_000)]
+        futexes: usize,
+    },
 }
 
 impl Workload {
@@ -166,6 +173,7 @@ impl Workload {
             Self::LockDeadlock { kind } => lock_deadlock::run(stage, kind),
             Self::LockRobust => lock_robust::run(stage),
             Self::LockTimeouts => lock_timeouts::run(stage),
+            Self::LockMany { futexes } => lock_many::run(stage, futexes),
         }
     }
 }
