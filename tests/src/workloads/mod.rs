@@ -17,10 +17,12 @@ mod lock_hot_cold;
 mod lock_idle_pool;
 mod lock_many;
 mod lock_over_socket;
+mod lock_parking_lot;
 mod lock_priority;
 mod lock_queue;
 mod lock_robust;
 mod lock_rw;
+mod lock_std;
 mod lock_timeouts;
 mod long_wait;
 mod meter;
@@ -139,6 +141,10 @@ pub enum Workload {
         #[arg(long, default_value_t = 100_000)]
         futexes: usize,
     },
+    /// The standard library's mutex, contended.
+    LockStd,
+    /// parking_lot's mutex, contended.
+    LockParkingLot,
 }
 
 impl Workload {
@@ -174,6 +180,8 @@ impl Workload {
             Self::LockRobust => lock_robust::run(stage),
             Self::LockTimeouts => lock_timeouts::run(stage),
             Self::LockMany { futexes } => lock_many::run(stage, futexes),
+            Self::LockStd => lock_std::run(stage),
+            Self::LockParkingLot => lock_parking_lot::run(stage),
         }
     }
 }
