@@ -1,10 +1,14 @@
 //! The document that `dwell attach --json` prints.
 
+pub mod locks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use locks::{Deadlock, Lock};
 
 /// The document, as printed and as read.
 #[derive(Clone, Debug)]
@@ -28,6 +32,12 @@ pub struct Body {
     pub threads: Vec<Thread>,
     /// One row for each thing waited for.
     pub waits: Vec<Wait>,
+    /// One row for each lock that was waited for.
+    #[serde(default)]
+    pub locks: Vec<Lock>,
+    /// Threads that waited for each other the whole time.
+    #[serde(default)]
+    pub deadlocks: Vec<Deadlock>,
 }
 
 /// The time that a document covers.

@@ -39,14 +39,21 @@ pub struct Finished {
 impl Dwell {
     /// Starts `dwell attach --json` with these arguments and waits until its window begins.
     pub fn attach<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
-        let mut dwell = Self::start(arguments)?;
-        let seen = &mut dwell.seen;
+        Self::start(arguments)?.attached()
+    }
+
+    /// Starts `dwell locks --json` with these arguments and waits until its window begins.
+    pub fn locks<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        Self::start_verb("locks", arguments)?.attached()
+    }
+
+    fn attached(mut self) -> Result<Self> {
+        let seen = &mut self.seen;
         let attached = |line: &str| line.contains("attached");
-        let found = dwell.stderr.find(PATIENCE, attached, |line| seen.push(line));
-        let line =
-            found.map_err(|_| anyhow!("dwell did not attach, but said: {:?}", dwell.seen))?;
-        dwell.seen.push(line);
-        Ok(dwell)
+        let found = self.stderr.find(PATIENCE, attached, |line| seen.push(line));
+        let line = found.map_err(|_| anyhow!("dwell did not attach, but said: {:?}", self.seen))?;
+        self.seen.push(line);
+        Ok(self)
     }
 
     /// Attaches to processes until [`Self::interrupt`] (or a minute has gone by).
@@ -58,8 +65,12 @@ impl Dwell {
 
     /// Starts it and does not wait.
     pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        Self::start_verb("attach", arguments)
+    }
+
+    fn start_verb<S: AsRef<OsStr>>(verb: &str, arguments: &[S]) -> Result<Self> {
         let mut command = command()?;
-        command.args(["attach", "--json"]).args(arguments);
+        command.args([verb, "--json"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Bounded::spawn(&mut command)?;
         let stdout = process.child().stdout.take().context("no stdout")?;

@@ -2,6 +2,7 @@
 //!
 //! - [`dwell`] starts the binary and reads its document ([`document`]);
 //! - [`books`] checks that a document's sums balance;
+//! - [`locks`] checks that its rows of locks add up;
 //! - [`schedstat`] asks the kernel's own accounting the same question;
 //! - [`gdb`] says where blocked threads stand;
 //! - [`half_cpu`] holds a process back;
@@ -16,6 +17,7 @@ pub mod dwell;
 pub mod gdb;
 pub mod half_cpu;
 pub mod lines;
+pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod need;

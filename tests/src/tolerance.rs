@@ -47,6 +47,10 @@ impl Tolerance {
 pub const TRUTH: Tolerance = Tolerance::share(0.02);
 /// How often something was waited for: 2 %, or two.
 pub const COUNT: Tolerance = Tolerance::share_or(0.02, 2);
+/// Queues, holds and counts of locks: 5 %.
+pub const LOCKS: Tolerance = Tolerance::share(0.05);
+/// Another program's own samples of its waits: 10 %.
+pub const ORACLE: Tolerance = Tolerance::share(0.1);
 /// A thread's books: 0.1 %, or 100 µs.
 pub const BOOKS: Tolerance = Tolerance::share_or(0.001, 100_000);
 /// The kernel's own accounting: 1 %, or 5 ms.

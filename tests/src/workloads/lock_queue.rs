@@ -23,7 +23,7 @@ pub fn run(stage: Stage) -> Result<()> {
             sleep_ns(HELD_NS);
             Ok(())
         };
-        take_turns(deadline_ns, PAUSE_NS, take, hold, |()| give_back())
+        take_turns(deadline_ns, PAUSE_NS, join_the_queue, hold, |()| leave_the_queue())
     };
     let members = (0..THREADS).map(|number| Member::new(format!("queue-{number}"), queue));
     let (running, done) = crew::run(stage, members.collect())?;
@@ -39,11 +39,11 @@ pub fn run(stage: Stage) -> Result<()> {
 }
 
 #[inline(never)]
-fn take() {
+fn join_the_queue() {
     QUEUE.lock();
 }
 
 #[inline(never)]
-fn give_back() {
+fn leave_the_queue() {
     QUEUE.unlock();
 }
