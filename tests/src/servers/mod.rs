@@ -4,11 +4,13 @@ mod load;
 mod nginx;
 mod postgres;
 mod redis;
+mod session;
 
-pub use load::{Load, sysbench};
+pub use load::{Load, PYTHON, busy_python, sysbench, sysbench_mutex};
 pub use nginx::Nginx;
 pub use postgres::{Door, Postgres};
 pub use redis::Redis;
+pub use session::{Session, Tick, waited_ns};
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;

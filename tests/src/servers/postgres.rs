@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{Load, free_port, installed};
+use super::{Load, Session, free_port, installed};
 use crate::process::{Bounded, run};
 
 /// The database user and the database.
@@ -80,6 +80,33 @@ impl Postgres {
             self.backends().len() >= clients
         })?;
         Ok(load)
+    }
+
+    /// `pgbench` with some clients that repeat a script, and settings of theirs, for no longer than
+    /// `seconds`; returns when all are connected.
+    pub fn repeat(
+        &self,
+        script: &str,
+        clients: usize,
+        seconds: u32,
+        settings: &str,
+    ) -> Result<Load> {
+        let before = self.backends().len();
+        let path = self.folder.path().join("script.sql");
+        std::fs::write(&path, script).context("cannot write a script")?;
+        let mut command = self.client("pgbench", Door::Unix)?;
+        command.args(["-n", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
+        let load = Load::start(command.arg("-f").arg(&path).arg(USER).env("PGOPTIONS", settings))?;
+        crate::proc::wait_until("pgbench is connected", Duration::from_secs(15), || {
+            self.backends().len() >= before + clients
+        })?;
+        Ok(load)
+    }
+
+    /// A client that does what it is told.
+    pub fn session(&self) -> Result<Session> {
+        let mut psql = self.client("psql", Door::Unix)?;
+        Session::start(psql.args(["-X", "-q", "-A", "-t", USER]))
     }
 
     /// Two clients that update one row: the first holds its lock for some seconds, the second waits
