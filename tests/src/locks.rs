@@ -58,10 +58,10 @@ fn check_behind(behind: &Behind) -> Result<()> {
     ensure!(doing <= limit, "{} did more than fits: {doing} ns", behind.comm);
     for doing in &behind.doing {
         ensure!((0.0..=1.0).contains(&doing.share), "{}: a share of {}", doing.state, doing.share);
-        let Some(next) = &doing.behind else { continue };
+        let next_ns: u64 = doing.behind.iter().map(|next| next.total_ns).sum();
         let limit = doing.total_ns + ROUNDING_NS;
-        ensure!(next.total_ns <= limit, "{}: outside the wait that it explains", next.comm);
-        check_behind(next)?;
+        ensure!(next_ns <= limit, "{}: outside the wait that it explains", doing.state);
+        doing.behind.iter().try_for_each(check_behind)?;
     }
     Ok(())
 }

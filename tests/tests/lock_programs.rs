@@ -55,7 +55,7 @@ fn is_a_mutex_of_sysbench(document: &Document, pid: u32) -> Result<()> {
     ensure!(row.place.contains("heap"), "its mutexes are on the heap, not: {}", row.place);
     let woken_ns = row.behind_ns(|_| true);
     let each_other =
-        |behind: &Behind| behind.pid == pid && has_frame(&behind.stack, "pthread_mutex_unlock");
+        |behind: &Behind| behind.is_of(pid) && has_frame(&behind.stack, "pthread_mutex_unlock");
     at_least("behind its own threads", row.behind_ns(each_other), woken_ns, 0.9)?;
     // All that it waits for, but for main, which waits for the threads to end.
     let is_join = |lock: &&Lock| lock.waits_in("sb_thread_join_workers");
@@ -151,7 +151,7 @@ fn is_the_rust_mutex(document: &Document, outcome: &Outcome, function: &str) -> 
     LOCKS.check("count", row.count, outcome.waits.switches)?;
     LOCKS.check("hold", row.hold.context("no hold time")?.mean_ns, outcome.number("hold_ns"))?;
     at_least("woken", row.ended.woken, row.count, 0.95)?;
-    let own = row.behind_ns(|behind| behind.pid == outcome.pid);
+    let own = row.behind_ns(|behind| behind.is_of(outcome.pid));
     at_least("behind each other", own, row.total_ns, 0.95)?;
     let sleeps = |leaf: &Leaf| leaf.doing.state == "sleep";
     at_least("holders asleep", row.leaves_ns(sleeps), row.total_ns, 0.9)?;
@@ -251,7 +251,7 @@ fn a_hot_row_of_postgresql() -> Result<()> {
         ORACLE.check("behind the idle one", explained_ns, idle_ns)?;
         // And it waits for its client, in PostgresMain's next command.
         let waits_for_client = |leaf: &Leaf| {
-            leaf.who.pid == backend
+            leaf.who.is_of(backend)
                 && matches!(leaf.doing.state.as_str(), "poll" | "socket")
                 && has_frame(&leaf.doing.stack, "secure_read")
         };

@@ -193,7 +193,7 @@ fn is_the_queue(seen: &Observed) -> Result<()> {
     // Behind whom.
     COUNT.check("woken", row.ended.woken, row.count)?;
     let by_queue = |behind: &dwell_tests::document::locks::Behind| {
-        behind.pid == outcome.pid
+        behind.is_of(outcome.pid)
             && behind.comm.starts_with("queue-")
             && has_frame(&behind.stack, "leave_the_queue")
     };
@@ -284,7 +284,7 @@ fn lock_over_socket(threads: &str) -> Result<()> {
         at_least("the backend", row.explained_by(backend), row.total_ns, 0.9)?;
         // The chain ends there: it sleeps.
         let backend_sleeps = |leaf: &Leaf| {
-            leaf.who.pid == backend
+            leaf.who.is_of(backend)
                 && leaf.who.comm.starts_with("backend")
                 && leaf.doing.state == "sleep"
         };
@@ -412,9 +412,9 @@ fn a_robust_mutex_of_two_processes() -> Result<()> {
         same_waits(row, &seen.outcome)?;
         ensure!(seen.contended().len() == 1, "one lock, one row");
         // Each waits behind the other.
-        let by_rival = row.behind_ns(|behind| behind.pid == rival);
+        let by_rival = row.behind_ns(|behind| behind.is_of(rival));
         LOCKS.check("behind the rival", by_rival, seen.outcome.number("own_blocked_ns"))?;
-        let by_own = row.behind_ns(|behind| behind.pid == seen.pid());
+        let by_own = row.behind_ns(|behind| behind.is_of(seen.pid()));
         LOCKS.check("behind the first", by_own, seen.outcome.number("rival_blocked_ns"))?;
         seen.no_deadlock()
     };

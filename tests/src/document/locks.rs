@@ -103,8 +103,8 @@ pub struct Site {
 /// Threads behind which others waited.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Behind {
-    /// Their process.
-    pub pid: u32,
+    /// Their processes.
+    pub pids: Vec<u32>,
     /// Name of the thread group.
     pub comm: String,
     /// From where they let go, innermost first.
@@ -131,7 +131,7 @@ pub struct Doing {
     /// Of all.
     pub share: f64,
     /// Behind whom in turn.
-    pub behind: Option<Box<Behind>>,
+    pub behind: Vec<Behind>,
 }
 
 /// Threads that wait for each other.
@@ -240,19 +240,24 @@ impl Lock {
 }
 
 impl Behind {
+    /// Whether it is threads of this process, and of no other.
+    pub fn is_of(&self, pid: u32) -> bool {
+        self.pids == [pid]
+    }
+
     /// Time of the waits whose chain comes to a process.
     pub fn explained_by(&self, pid: u32) -> u64 {
-        if self.pid == pid {
+        if self.is_of(pid) {
             return self.total_ns;
         }
-        let next = self.doing.iter().filter_map(|doing| doing.behind.as_ref());
+        let next = self.doing.iter().flat_map(|doing| &doing.behind);
         next.map(|behind| behind.explained_by(pid)).sum()
     }
 
     fn leaves(&self) -> Vec<Leaf<'_>> {
         let mut leaves = Vec::new();
         for doing in &self.doing {
-            let next = doing.behind.as_ref().map(|behind| behind.leaves()).unwrap_or_default();
+            let next: Vec<Leaf> = doing.behind.iter().flat_map(Behind::leaves).collect();
             let explained_ns: u64 = next.iter().map(|leaf| leaf.ns).sum();
             let ns = doing.total_ns.saturating_sub(explained_ns);
             leaves.push(Leaf { who: self, doing, ns });
@@ -265,11 +270,11 @@ impl Behind {
         let space = " ".repeat(indent);
         let from = self.stack.iter().take(6).collect::<Vec<_>>();
         let mut text =
-            format!("{space}behind {} {} {} ns {from:?}\n", self.pid, self.comm, self.total_ns);
+            format!("{space}behind {:?} {} {} ns {from:?}\n", self.pids, self.comm, self.total_ns);
         for doing in self.doing.iter().take(6) {
             let object = doing.object.clone().map(Value::Object).unwrap_or_default();
             text += &format!("{space}  {} {object} {} ns\n", doing.state, doing.total_ns);
-            if let Some(behind) = &doing.behind {
+            for behind in &doing.behind {
                 text += &behind.describe(indent + 4);
             }
         }
@@ -287,19 +292,23 @@ mod tests {
     use super::*;
 
     fn behind(pid: u32, total_ns: u64, doing: Vec<Doing>) -> Behind {
-        Behind { pid, comm: String::new(), stack: Vec::new(), total_ns, share: 1.0, doing }
+        let (comm, stack) = (String::new(), Vec::new());
+        Behind { pids: vec![pid], comm, stack, total_ns, share: 1.0, doing }
     }
 
-    fn doing(state: &str, total_ns: u64, behind: Option<Behind>) -> Doing {
+    fn doing(state: &str, total_ns: u64, behind: Vec<Behind>) -> Doing {
         let (state, stack) = (state.to_owned(), Vec::new());
-        Doing { state, object: None, stack, total_ns, share: 1.0, behind: behind.map(Box::new) }
+        Doing { state, object: None, stack, total_ns, share: 1.0, behind }
     }
 
     #[test]
     fn chains_are_followed_to_their_ends() {
-        let backend = behind(7, 80, vec![doing("sleep", 75, None)]);
-        let holder =
-            behind(1, 100, vec![doing("socket", 90, Some(backend)), doing("running", 10, None)]);
+        let backend = behind(7, 80, vec![doing("sleep", 75, Vec::new())]);
+        let holder = behind(
+            1,
+            100,
+            vec![doing("socket", 90, vec![backend]), doing("running", 10, Vec::new())],
+        );
         assert_eq!((holder.explained_by(7), holder.explained_by(1)), (80, 100));
         assert_eq!(holder.explained_by(3), 0);
         let leaves = holder.leaves();
