@@ -215,6 +215,11 @@ impl Lock {
         self.leaves().iter().filter(|leaf| wanted(leaf)).map(|leaf| leaf.ns).sum()
     }
 
+    /// Time in which somebody, anywhere in a chain, did what `wanted` accepts.
+    pub fn doing_ns(&self, wanted: impl Fn(&Behind, &Doing) -> bool) -> u64 {
+        self.behind.iter().map(|behind| behind.doing_ns(&wanted)).sum()
+    }
+
     /// In words, for messages.
     pub fn describe(&self) -> String {
         let mut text = format!(
@@ -252,6 +257,15 @@ impl Behind {
         }
         let next = self.doing.iter().flat_map(|doing| &doing.behind);
         next.map(|behind| behind.explained_by(pid)).sum()
+    }
+
+    /// What comes after such a doing is part of it.
+    fn doing_ns(&self, wanted: &impl Fn(&Behind, &Doing) -> bool) -> u64 {
+        let of = |doing: &Doing| match wanted(self, doing) {
+            true => doing.total_ns,
+            false => doing.behind.iter().map(|next| next.doing_ns(wanted)).sum(),
+        };
+        self.doing.iter().map(of).sum()
     }
 
     fn leaves(&self) -> Vec<Leaf<'_>> {
