@@ -111,7 +111,12 @@ fn same_waits(row: &Lock, outcome: &Outcome) -> Result<()> {
     ensure!(measured.count > 0, "the workload did not wait");
     TRUTH.check("time", row.total_ns, measured.blocked_ns)?;
     LOCKS.check("count", row.count, measured.switches)?;
-    LOCKS.check("longest", row.max_ns, measured.longest_ns)?;
+    // A thread that is woken and finds the lock taken again waits twice, and measures that as one.
+    let once = measured.switches == measured.count;
+    ensure!(once || row.max_ns <= measured.longest_ns, "the longest: {} ns", row.max_ns);
+    if once {
+        LOCKS.check("longest", row.max_ns, measured.longest_ns)?;
+    }
     ensure!(row.clipped == 0, "all waits lie within the window, yet some are clipped");
     Ok(())
 }
