@@ -14,6 +14,9 @@ pub const SPANS: usize = 8;
 /// Waits shorter than this are not kept in a thread's past: they count as running.
 pub const SHORTEST_SPAN_NS: u64 = 20_000;
 
+/// Like waits that are shorter than this, and follow each other within it, are one span.
+pub const LONG_SPAN_NS: u64 = 1_000_000;
+
 /// A thread looks for a reason when it has waited for so long since it last did. So every wait of
 /// this length is explained, and of shorter ones as many as their time is worth.
 pub const EXPLAIN_EVERY_NS: u64 = 100_000;
@@ -32,6 +35,8 @@ pub struct Span {
     pub key: WaitKey,
     /// Why it took so long, see [`Reason`]; 0 where nobody looked or no thread ended it.
     pub reason: u64,
+    /// When what the reason tells of was over.
+    pub reason_end_ns: u64,
 }
 
 /// A wait that was cut short.
@@ -52,6 +57,10 @@ pub struct CutWait {
 /// who keep it waiting.
 pub const RESUMED_WITHIN_NS: u64 = 1_000_000;
 
+/// A thread that blocks within this time after it was woken has been woken for this wait: it had only
+/// not left its CPU yet.
+pub const WOKEN_EARLY_NS: u64 = 50_000;
+
 /// What a thread did lately.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -64,11 +73,15 @@ pub struct Past {
     pub kernel_lock_flags: u32,
     /// Why the wait that ended last took so long.
     pub reason: u64,
+    /// When what that tells of was over.
+    pub reason_end_ns: u64,
     /// Time in waits that a thread ended, since one was looked at.
     pub unexplained_ns: u64,
     /// A wait that no thread ended: a timer or a signal did, after which a thread often goes back to
     /// the same wait.
     pub cut: CutWait,
+    /// When it was last woken while it was still on its CPU; its waker is noted.
+    pub woken_early_ns: u64,
     /// The futex that it waited for last.
     pub futex: u64,
     /// When that wait ended: if it is a lock, the thread has held it from then on.
@@ -138,7 +151,7 @@ pub struct Blame {
     pub count: u64,
 }
 
-const _: () = assert!(size_of::<Span>() == 56);
-const _: () = assert!(size_of::<Past>() == SPANS * 56 + 56 + 48);
+const _: () = assert!(size_of::<Span>() == 64);
+const _: () = assert!(size_of::<Past>() == SPANS * 64 + 64 + 56);
 const _: () = assert!(size_of::<Reason>() == 64);
 const _: () = assert!(size_of::<BlameKey>() == 32);

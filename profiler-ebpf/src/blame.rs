@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::blame::{
     Blame, BlameKey, DOING_FORGOTTEN, DOING_NOT_FOLLOWED, DOING_QUEUED, EXPLAIN_EVERY_NS,
-    LONGEST_CHAIN, Past, RESUMED_WITHIN_NS, Reason, SHORTEST_SPAN_NS, SPANS, Span,
+    LONG_SPAN_NS, LONGEST_CHAIN, Past, RESUMED_WITHIN_NS, Reason, SHORTEST_SPAN_NS, SPANS, Span,
 };
 use profiler_common::state::State;
 use profiler_common::thread::{FLAG_KERNEL_THREAD, ThreadEntry};
@@ -23,13 +23,16 @@ pub struct Search {
     /// The wait, inside the window (CLOCK_MONOTONIC).
     from_ns: u64,
     to_ns: u64,
+    /// The end of the part at hand.
+    until_ns: u64,
     /// What is not explained yet.
     rest_ns: u64,
     /// What a nanosecond of it stands for, in 1/65,536.
     scale: u64,
-    /// The longest thing that the one did who ends it, and its reason.
+    /// The longest part, its reason, and when what that tells of was over.
     longest_ns: u64,
     longest: u64,
+    longest_end_ns: u64,
 }
 
 const SCALE_BITS: u32 = 16;
@@ -98,6 +101,7 @@ pub fn explain(
         }
     }
     past.reason = scratch.search.longest;
+    past.reason_end_ns = scratch.search.longest_end_ns;
 }
 
 /// Goes through what the thread was doing, backwards.
@@ -124,6 +128,7 @@ fn look_back(holder: &mut ThreadEntry, scratch: &mut Scratch) {
         // All spans lie inside: there were more.
         let unknown = oldest - search.from_ns;
         let unknown = if unknown < search.rest_ns { unknown } else { search.rest_ns };
+        search.until_ns = oldest;
         doing_nothing_known(DOING_FORGOTTEN, search);
         add(unknown, search);
     }
@@ -165,14 +170,19 @@ fn part(span: &Span, search: &mut Search) {
     let ns = if ns < search.rest_ns { ns } else { search.rest_ns };
     let is_queued = is_same_queue(&span.key, &search.key.wait);
     if is_queued && span.reason != 0 {
-        // It waited in the same queue: the one before held the lock then, and what that did is the
-        // reason of this wait. No reason for others: handed on and on, it would outlive what it tells of.
+        // It waited in the same queue: another one held the lock then, and what that did is the reason.
+        // Of this wait as a whole only if it was not over before: handed on and on, a reason would outlive
+        // what it tells of.
         search.key.reason = span.reason;
         search.rest_ns -= ns;
+        if span.reason_end_ns > search.from_ns {
+            prefer(ns, span.reason_end_ns, search);
+        }
         put(ns, search);
         return;
     }
     if is_queued {
+        search.until_ns = to;
         doing_nothing_known(DOING_QUEUED, search);
         add(ns, search);
         return;
@@ -183,6 +193,7 @@ fn part(span: &Span, search: &mut Search) {
     search.reason.kind = span.key.kind;
     search.reason.detail = span.key.detail;
     search.reason.next = span.reason;
+    search.until_ns = to;
     add(ns, search);
 }
 
@@ -215,6 +226,7 @@ fn doing_nothing_known(kind: u8, search: &mut Search) {
 #[inline(always)]
 fn rest_is(kind: u8, search: &mut Search) {
     if search.rest_ns > 0 {
+        search.until_ns = search.to_ns;
         doing_nothing_known(kind, search);
         add(search.rest_ns, search);
     }
@@ -225,11 +237,18 @@ fn rest_is(kind: u8, search: &mut Search) {
 fn add(ns: u64, search: &mut Search) {
     search.rest_ns -= if ns < search.rest_ns { ns } else { search.rest_ns };
     search.key.reason = intern(&mut search.reason);
+    prefer(ns, search.until_ns, search);
+    put(ns, search);
+}
+
+/// The reason of the key is that of the whole wait, unless another one has a longer part.
+#[inline(always)]
+fn prefer(ns: u64, end_ns: u64, search: &mut Search) {
     if ns > search.longest_ns {
         search.longest_ns = ns;
         search.longest = search.key.reason;
+        search.longest_end_ns = end_ns;
     }
-    put(ns, search);
 }
 
 /// Adds a part of the wait to the reason of the key.
@@ -312,13 +331,20 @@ fn without_digits(reason: &mut Reason) {
 
 /// Keeps a wait, or a wait for a CPU, in the past of its thread. Like ones in a row are one.
 #[inline(always)]
-pub fn keep(past: &mut Past, key: &WaitKey, from: u64, to: u64, reason: u64) {
+pub fn keep(past: &mut Past, key: &WaitKey, from: u64, to: u64) {
+    // A wait for a CPU has none.
+    let has_reason = key.kind != State::Runnable as u8;
+    let (reason, reason_end_ns) =
+        if has_reason { (past.reason, past.reason_end_ns) } else { (0, 0) };
     if to.saturating_sub(from) < SHORTEST_SPAN_NS {
         return;
     }
     let last = slot((past.next + SPANS as u32 - 1) & (SPANS as u32 - 1), SPANS);
     let span = &mut past.spans[last];
+    // A long one has a span of its own: of one made of several, only a share is known to be waiting.
+    let short = to - from < LONG_SPAN_NS && from.wrapping_sub(span.end_ns) < LONG_SPAN_NS;
     let same = span.end_ns != 0
+        && short
         && span.key.kind == key.kind
         && span.key.object == key.object
         && span.key.stack == key.stack
@@ -326,6 +352,7 @@ pub fn keep(past: &mut Past, key: &WaitKey, from: u64, to: u64, reason: u64) {
     if same {
         span.end_ns = to;
         span.waited_ns += to - from;
+        span.reason_end_ns = reason_end_ns;
         return;
     }
     let span = &mut past.spans[slot(past.next & (SPANS as u32 - 1), SPANS)];
@@ -334,6 +361,7 @@ pub fn keep(past: &mut Past, key: &WaitKey, from: u64, to: u64, reason: u64) {
     span.waited_ns = to - from;
     span.key = *key;
     span.reason = reason;
+    span.reason_end_ns = reason_end_ns;
     past.next = (past.next + 1) & (SPANS as u32 - 1);
 }
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
-use profiler_common::lock::{KernelLockKey, KernelLockStats};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, LCB_SPIN};
 use profiler_common::thread::ThreadEntry;
 
 use crate::globals::field;
@@ -11,11 +11,13 @@ use crate::stack;
 use crate::task::Task;
 
 /// The thread begins to wait for a lock. A mutex is waited for with its own spin lock inside: the
-/// outer wait counts.
+/// outer wait counts. Anything else that is still noted has ended unseen.
 #[inline(always)]
 pub fn begin(entry: &mut ThreadEntry, lock: u64, flags: u32, now: u64) {
     let past = &mut entry.past;
-    if past.kernel_lock == 0 {
+    let spins = flags & LCB_SPIN != 0;
+    let inside = spins && past.kernel_lock != 0 && past.kernel_lock_flags & LCB_SPIN == 0;
+    if !inside || past.kernel_lock == lock {
         past.kernel_lock = lock;
         past.kernel_lock_flags = flags;
         past.kernel_lock_since_ns = now;

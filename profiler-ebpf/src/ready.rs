@@ -22,5 +22,5 @@ pub fn note(entry: &mut ThreadEntry, before: Task, ns: u64, now: u64) {
         waker.comm = before.comm();
     }
     books::add_ready(&key, ns, &waker);
-    blame::keep(&mut entry.past, &key, now - ns, now, 0);
+    blame::keep(&mut entry.past, &key, now - ns, now);
 }

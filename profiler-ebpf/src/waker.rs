@@ -1,6 +1,7 @@
 //! Who ended a wait.
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use profiler_common::state::State;
 use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, ThreadRecord};
 
 use crate::globals::{self, field};
@@ -41,11 +42,14 @@ pub fn note(context: *mut core::ffi::c_void, record: &mut ThreadRecord) {
 fn did_it(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
     let task = Task::current();
     let on_own_stack = task.has_on_stack(context, &mut record.passage);
+    let kind = record.open.key.kind;
+    let is_delivered = kind != State::Futex as u8 && kind != State::Sleep as u8;
     if task.is_kernel_thread() {
         return on_own_stack;
     }
     match Saved::of_current().and_then(Saved::syscall) {
-        Some(syscall) => on_own_stack || delivers(syscall.number),
+        // What ends a wait for a futex, or a sleep, out of an interrupt is a timer.
+        Some(syscall) => on_own_stack || (is_delivered && delivers(syscall.number)),
         // User code was interrupted, or faults.
         None => false,
     }

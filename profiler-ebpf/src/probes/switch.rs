@@ -1,10 +1,10 @@
 //! `sched_switch`: a CPU goes from one thread to another.
 
 use aya_ebpf::EbpfContext;
-use profiler_common::blame::SHORTEST_SPAN_NS;
+use profiler_common::blame::{SHORTEST_SPAN_NS, WOKEN_EARLY_NS};
 use profiler_common::kernel::task_state;
 use profiler_common::state::{State, is_wait};
-use profiler_common::thread::{CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
+use profiler_common::thread::{CAUSE_THREAD, CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed_entry};
@@ -138,7 +138,10 @@ fn switch_out(
         record.involuntary += !blocks as u64;
     }
     if blocks {
-        record.waker.cause = CAUSE_UNKNOWN;
+        // What comes later will replace it.
+        if now.wrapping_sub(entry.past.woken_early_ns) > WOKEN_EARLY_NS {
+            record.waker.cause = CAUSE_UNKNOWN;
+        }
         classify(context, task, state, record, &mut entry.memo, scratch);
         record.state = record.open.key.kind;
         if record.state == State::Futex as u8 {
@@ -213,13 +216,17 @@ pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
     record.state = State::Runnable as u8;
     record.preempted = 0;
     if record.queued != 0 {
-        // Nobody showed who woke it.
-        queue::leave(record, now, queue::By::Other, start);
+        // It was woken before it had left its CPU, or nobody showed that.
+        let by = match record.waker.cause {
+            CAUSE_THREAD => queue::By::Thread { since_ns: 0 },
+            _ => queue::By::Other,
+        };
+        queue::leave(record, now, by, start);
     }
     let past = &mut entry.past;
     if record.open.key.kind == State::Futex as u8 {
         past.futex = record.open.key.object;
         past.futex_since_ns = now;
     }
-    blame::keep(past, &record.open.key, since, now, past.reason);
+    blame::keep(past, &record.open.key, since, now);
 }

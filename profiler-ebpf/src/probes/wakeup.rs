@@ -16,13 +16,26 @@ use crate::{blame, queue, waker};
 
 hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
     let task = Task(context.arg(0));
-    if let Some(entry) = followed_entry(task)
-        && (is_wait(entry.record.state) || entry.record.state == State::Unsettled as u8)
-    {
-        waker::note(context.as_ptr(), &mut entry.record);
-        ends(task, entry);
+    if let Some(entry) = followed_entry(task) {
+        let state = entry.record.state;
+        if is_wait(state) || state == State::Unsettled as u8 {
+            waker::note(context.as_ptr(), &mut entry.record);
+            ends(task, entry);
+        } else if state == State::Running as u8 {
+            early(context.as_ptr(), entry);
+        }
     }
 });
+
+/// The thread is about to block, and is woken before it has left its CPU: the waker has to wait for that,
+/// and the wait will be as short. 19 of 20 waits of `sysbench mutex` with its threads on two CPUs
+/// would have no waker otherwise.
+#[inline(always)]
+fn early(context: *mut core::ffi::c_void, entry: &mut ThreadEntry) {
+    let Some((now, _)) = clock() else { return };
+    waker::note(context, &mut entry.record);
+    entry.past.woken_early_ns = now;
+}
 
 /// The current thread, or an interrupt, ends the wait of a thread: takes it out of the queue that it
 /// is in, and looks for what took so long.

@@ -14,6 +14,8 @@ pub struct Lock {
     pub evidence: String,
     /// Whether threads were in each other's way.
     pub contention: bool,
+    /// Whether they spun rather than waited.
+    pub spins: bool,
     /// Processes that waited.
     pub pids: Vec<u32>,
     /// Name of the process.

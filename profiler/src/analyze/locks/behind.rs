@@ -1,7 +1,7 @@
 //! Behind whom threads wait, and what those were doing meanwhile.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Blame, Doing, Frame, Nanos, Pid, Profile, Reason, ReasonId};
@@ -47,9 +47,24 @@ pub fn behind(profile: &Profile, blames: &[Blame], whole: Nanos) -> Vec<Behind> 
 /// Parts of waits, with their reasons.
 type Blamed = Vec<(ReasonId, Nanos)>;
 
+/// A process behind which so much of the time is waited has rows of its own: the one backend among many
+/// that holds a lock. All others of the same name are one.
+const STANDS_OUT: f64 = 0.2;
+
+fn standing_out(parts: &[(&Reason, Nanos)], whole: Nanos) -> BTreeSet<Pid> {
+    let mut times: BTreeMap<Pid, Nanos> = BTreeMap::new();
+    for (reason, time) in parts {
+        *times.entry(reason.pid).or_default() += *time;
+    }
+    let out = times.into_iter().filter(|(_, time)| time.share_of(whole) >= STANDS_OUT);
+    out.map(|(pid, _)| pid).collect()
+}
+
 /// A row while it is gathered.
 struct Gathered {
     row: Behind,
+    /// The process, if the row is of that alone.
+    alone: Option<Pid>,
     /// For each part of the row: behind whom that was.
     nexts: Vec<Blamed>,
 }
@@ -60,14 +75,19 @@ fn to(
     whole: Nanos,
     depth: u32,
 ) -> Vec<Behind> {
+    let parts: Vec<(&Reason, Nanos)> =
+        parts.filter_map(|(id, time)| Some((profile.reason(id)?, time))).collect();
+    let alone = standing_out(&parts, whole);
     let mut gathered: Vec<Gathered> = Vec::new();
-    for (id, time) in parts {
-        let Some(reason) = profile.reason(id) else { continue };
+    for (reason, time) in parts {
+        let own = alone.contains(&reason.pid).then_some(reason.pid);
         let is_known = |known: &Gathered| {
-            known.row.group == reason.group && same(&known.row.release, &reason.release)
+            known.alone == own
+                && known.row.group == reason.group
+                && same(&known.row.release, &reason.release)
         };
         let place = gathered.iter().position(is_known).unwrap_or_else(|| {
-            gathered.push(Gathered::new(reason));
+            gathered.push(Gathered::new(reason, own));
             gathered.len() - 1
         });
         gathered[place].add(reason, time);
@@ -79,7 +99,7 @@ fn to(
 }
 
 impl Gathered {
-    fn new(reason: &Reason) -> Self {
+    fn new(reason: &Reason, alone: Option<Pid>) -> Self {
         let row = Behind {
             group: reason.group.clone(),
             pids: BTreeSet::new(),
@@ -88,7 +108,7 @@ impl Gathered {
             share: 0.0,
             doing: Vec::new(),
         };
-        Self { row, nexts: Vec::new() }
+        Self { row, alone, nexts: Vec::new() }
     }
 
     fn add(&mut self, reason: &Reason, time: Nanos) {

@@ -90,10 +90,7 @@ impl<'a> Gathered<'a> {
             comm: first.comm.clone(),
             pids: self.waits.iter().map(|wait| wait.pid).collect(),
             thread_groups: self.waits.iter().flat_map(|wait| wait.thread_groups.clone()).collect(),
-            address: match first.object {
-                WaitObject::Futex { address, .. } if by_address => Some(address),
-                _ => None,
-            },
+            address: if by_address { self.address() } else { None },
             locks: self.locks(by_address),
             is_shared: matches!(first.object, WaitObject::Futex { private: false, .. }),
             place: match self.futexes.first() {
@@ -107,13 +104,34 @@ impl<'a> Gathered<'a> {
             latency,
             threads: self.threads(),
             queue: self.queue(total, by_address, profile),
-            ended: ended(&self.waits),
+            ended: self.ended(),
             is_owner_proved: self.is_owner_proved(),
             holds: self.holds(),
             sites: sites(&self.waits),
             behind: behind(profile, &blames, total),
+            is_spinning: false,
             thing: self.sorted.thing,
             evidence: self.sorted.evidence,
+        }
+    }
+
+    /// Of waits that found no place, nothing is known.
+    fn ended(&self) -> Ended {
+        match self.sorted.sort {
+            Sort::Others => Ended {
+                unknown: self.waits.iter().map(|wait| wait.count).sum(),
+                ..Ended::default()
+            },
+            _ => ended(&self.waits),
+        }
+    }
+
+    /// The address in the first process: processes can map the same memory at different places.
+    fn address(&self) -> Option<u64> {
+        let first = self.waits.iter().min_by_key(|wait| (wait.pid, &wait.object))?;
+        match first.object {
+            WaitObject::Futex { address, .. } => Some(address),
+            _ => None,
         }
     }
 

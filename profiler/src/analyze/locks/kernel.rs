@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::sort::Sort;
 use super::{Ended, Line, LockRow, Site};
-use crate::model::{KernelLock, Place, Profile, WaitObject};
+use crate::model::{KernelLock, KernelLockSort, Place, Profile, WaitObject};
 
 pub fn kernel_row(lock: &KernelLock, profile: &Profile) -> LockRow {
     LockRow {
         sort: Sort::Kernel,
         evidence: "the kernel says so (lock:contention_begin)".to_owned(),
+        is_spinning: lock.sort == KernelLockSort::Spinning,
         thing: None,
         comm: lock.comm.clone(),
         pids: BTreeSet::from([lock.pid]),

@@ -36,6 +36,8 @@ pub struct LockRow {
     pub sort: Sort,
     /// How that is known.
     pub evidence: String,
+    /// Its waiters stay on the CPU.
+    pub is_spinning: bool,
     /// What a database's lock is on, where that is known.
     pub thing: Option<&'static str>,
     /// Name of the process.
@@ -120,7 +122,7 @@ impl LockRow {
     }
 }
 
-/// Every lock: those with contention first, those that are surely locks before others, then most
+/// Every lock: those with contention first, those that are surely waited for before others, then most
 /// time first.
 pub fn locks(profile: &Profile, by: By) -> Vec<LockRow> {
     let futexes = Futexes::of(profile);
@@ -139,7 +141,8 @@ pub fn locks(profile: &Profile, by: By) -> Vec<LockRow> {
         gathered.into_values().map(|gathered| gathered.row(profile, by)).collect();
     rows.extend(profile.kernel_locks.iter().map(|lock| kernel_row(lock, profile)));
     rows.sort_by_key(|row| {
-        let unsure = row.sort == Sort::Unknown;
+        // Who spins does not wait: that time is part of running.
+        let unsure = matches!(row.sort, Sort::Unknown | Sort::Others) || row.is_spinning;
         (!row.is_contention(), unsure, Reverse(row.total), row.pids.first().copied(), row.address)
     });
     rows

@@ -13,6 +13,7 @@ pub struct Lock {
     evidence: String,
     thing: Option<&'static str>,
     contention: bool,
+    spins: bool,
     pids: Vec<Pid>,
     comm: String,
     address: Option<String>,
@@ -137,6 +138,7 @@ fn row(row: LockRow) -> Lock {
     Lock {
         kind: sort_name(row.sort),
         contention: row.is_contention(),
+        spins: row.is_spinning,
         p50_ns: row.latency.quantile(0.5),
         p95_ns: row.latency.quantile(0.95),
         p99_ns: row.latency.quantile(0.99),
