@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::functions::bare;
 use super::is_lock;
 use crate::model::{
     Frame, Latency, Nanos, Pid, Profile, StackReach, State, Stuck, Tid, Wait, WaitObject,
@@ -108,7 +107,7 @@ fn is_pthread(stack: &[Frame]) -> bool {
         "pthread_mutex_clocklock",
         "lll_lock_wait",
     ];
-    stack.iter().any(|frame| NAMES.iter().any(|name| bare(&frame.name).starts_with(name)))
+    stack.iter().any(|frame| NAMES.iter().any(|name| frame.bare().starts_with(name)))
 }
 
 /// Follows each thread to the holder of what it waits for, until a thread comes again.

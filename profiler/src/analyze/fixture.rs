@@ -12,10 +12,8 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A stack of these names, innermost first.
 pub fn stack(names: &[&str]) -> Arc<[Frame]> {
-    let frame = |(index, name): (usize, &&str)| Frame {
-        name: (*name).to_owned(),
-        address: 0x1000 + index as u64,
-        inlined: false,
+    let frame = |(index, name): (usize, &&str)| {
+        Frame::new((*name).to_owned(), 0x1000 + index as u64, false)
     };
     names.iter().enumerate().map(frame).collect()
 }

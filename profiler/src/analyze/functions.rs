@@ -1,7 +1,9 @@
 //! Functions of libraries, runtimes and servers that tell what a wait is.
 
+use crate::model::Frame;
+
 /// Functions that wait for something to be announced.
-pub fn is_condition_function(name: &str) -> bool {
+pub fn is_condition_function(frame: &Frame) -> bool {
     const PARTS: &[&str] = &[
         "pthread_cond_wait",
         "pthread_cond_timedwait",
@@ -29,14 +31,14 @@ pub fn is_condition_function(name: &str) -> bool {
         "runtime.stopm",
     ];
     // Not `parking_lot::…::lock_slow`: only the function itself counts, not the path to it.
-    let last = last_segment(name);
+    let (name, last) = (frame.name.as_str(), frame.last_segment());
     PARTS.iter().any(|part| name.contains(part))
         || EXACT.contains(&name)
         || matches!(last, "park" | "park_timeout" | "park_until" | "Unsafe_Park")
 }
 
 /// Functions that acquire a lock: whatever they wait in, the wait lies inside work.
-pub fn is_lock_function(name: &str) -> bool {
+pub fn is_lock_function(frame: &Frame) -> bool {
     const LOCKS: &[&str] = &[
         // glibc
         "lll_lock_wait",
@@ -61,7 +63,7 @@ pub fn is_lock_function(name: &str) -> bool {
         // InnoDB
         "lock_wait_suspend_thread",
     ];
-    let bare = bare(name);
+    let bare = frame.bare();
     // `pthread_mutex_lock_full`, `pthread_mutex_clocklock_common`, `pthread_rwlock_rdlock_full64`, …
     let of_pthread = bare.starts_with("pthread_mutex_") || bare.starts_with("pthread_rwlock_");
     LOCKS.contains(&bare) || (of_pthread && !bare.contains("unlock"))
@@ -69,14 +71,14 @@ pub fn is_lock_function(name: &str) -> bool {
 
 /// Whether a thread waits for its client to go on: a database's server reading the next command, in
 /// PostgreSQL and in MySQL.
-pub fn is_reading_command(name: &str) -> bool {
-    matches!(bare(name), "secure_read" | "my_net_read" | "net_read_packet")
+pub fn is_reading_command(frame: &Frame) -> bool {
+    matches!(frame.bare(), "secure_read" | "my_net_read" | "net_read_packet")
 }
 
 /// What a lock of a database is on, by the functions that wait for it; nothing where they do not tell.
 /// Who waits for a row waits for the transaction that has changed it, or for its turn to do that.
-pub fn locked_thing(name: &str) -> Option<&'static str> {
-    match bare(name) {
+pub fn locked_thing(frame: &Frame) -> Option<&'static str> {
+    match frame.bare() {
         "XactLockTableWait" | "MultiXactIdWait" | "LockTuple" | "heap_acquire_tuplock" => {
             Some("a row")
         }
@@ -88,7 +90,7 @@ pub fn locked_thing(name: &str) -> Option<&'static str> {
 }
 
 /// Functions of a server around those that take its locks: what they are called from says more.
-pub fn is_lock_manager(name: &str) -> bool {
+pub fn is_lock_manager(frame: &Frame) -> bool {
     const NAMES: [&str; 11] = [
         "WaitOnLock",
         "LockAcquireExtended",
@@ -102,46 +104,12 @@ pub fn is_lock_manager(name: &str) -> bool {
         "PGSemaphoreLock",
         "LWLockQueueSelf",
     ];
-    NAMES.contains(&bare(name))
+    NAMES.contains(&frame.bare())
 }
 
 /// Functions that wait for an answer: likewise.
-pub fn is_answer_function(name: &str) -> bool {
+pub fn is_answer_function(frame: &Frame) -> bool {
     // PostgreSQL: that of a standby; libpq: that of the server.
     const ANSWERS: &[&str] = &["SyncRepWaitForLSN", "pqWait", "pqWaitTimed"];
-    ANSWERS.contains(&bare(name))
-}
-
-/// `__pthread_mutex_lock@GLIBC_2.2.5` → `pthread_mutex_lock`.
-pub fn bare(name: &str) -> &str {
-    last_segment(name).trim_start_matches('_')
-}
-
-/// `Parker::park(bool, long)` → `park`; `<T as lock::Raw>::lock_slow::<u8>` → `lock_slow`.
-pub fn last_segment(name: &str) -> &str {
-    let mut depth = 0_i32;
-    let mut start = 0;
-    let mut end = name.len();
-    let mut previous = ' ';
-    for (at, character) in name.char_indices() {
-        match character {
-            '<' if depth == 0 && at > start => {
-                end = at;
-                depth += 1;
-            }
-            '<' => depth += 1,
-            '>' if previous != '-' => depth -= 1,
-            ':' if depth == 0 && previous == ':' && !name[at + 1..].starts_with('<') => {
-                start = at + 1;
-                end = name.len();
-            }
-            '(' | '@' if depth == 0 && at > start => {
-                end = end.min(at);
-                break;
-            }
-            _ => {}
-        }
-        previous = character;
-    }
-    name.get(start..end).unwrap_or(name).trim_end_matches(':')
+    ANSWERS.contains(&frame.bare())
 }

@@ -3,7 +3,7 @@
 //! A wait is called idle only for a reason that can be named. Whatever has none counts as work,
 //! so a doubt shows up in the report rather than vanishing from it.
 
-use super::functions::{bare, is_answer_function, is_condition_function, is_lock_function};
+use super::functions::{is_answer_function, is_condition_function, is_lock_function};
 use crate::model::{Direction, Frame, Role, State, Wait, WaitObject};
 
 /// Why a wait is a wait for work.
@@ -39,7 +39,7 @@ pub fn is_waiting_for_work(wait: &Wait) -> bool {
 
 /// Why a wait is a wait for work; none if it is not.
 pub fn idle(wait: &Wait) -> Option<Idle> {
-    if names_any(&wait.stack, |name| is_lock_function(name) || is_answer_function(name)) {
+    if names_any(&wait.stack, |frame| is_lock_function(frame) || is_answer_function(frame)) {
         return None;
     }
     match wait.kind {
@@ -69,7 +69,7 @@ pub fn is_lock(wait: &Wait) -> bool {
 /// frame-pointer walk misses: it is the caller of the leaf `syscall`. Any function may have such
 /// a name, so it counts only right beside the system call.
 fn is_in_lock(stack: &[Frame]) -> bool {
-    stack.iter().take(3).any(|frame| bare(&frame.name) == "lock")
+    stack.iter().take(3).any(|frame| frame.bare() == "lock")
 }
 
 fn socket(wait: &Wait) -> Option<Idle> {
@@ -115,8 +115,8 @@ pub(super) fn is_condition(wait: &Wait) -> bool {
     by_operation || names_any(&wait.stack, is_condition_function)
 }
 
-pub(super) fn names_any(stack: &[Frame], found: impl Fn(&str) -> bool) -> bool {
-    stack.iter().any(|frame| found(&frame.name))
+pub(super) fn names_any(stack: &[Frame], found: impl Fn(&Frame) -> bool) -> bool {
+    stack.iter().any(found)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What dwell knows about one window of one target: the only thing that analysis and views see.
 
 mod cpu;
+mod frame;
 mod group;
 mod histogram;
 mod ids;
@@ -10,6 +11,7 @@ mod stack;
 mod wait;
 
 pub use cpu::{AffinityGroup, CpuQuota, CpuSupply, CpuUse};
+pub use frame::Frame;
 pub use group::group_name;
 pub use histogram::Latency;
 pub use ids::{Nanos, Pid, Tid};
@@ -19,7 +21,7 @@ pub use lock::{
 };
 pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
 pub use stack::Walked;
-pub use wait::{Cause, Direction, Frame, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};
+pub use wait::{Cause, Direction, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};
 
 pub use profiler_common::state::State;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Blame, Latency, Nanos, Pid, State, Tid};
+use super::{Blame, Frame, Latency, Nanos, Pid, State, Tid};
 
 /// Which side of a connection the waiter is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -179,17 +179,6 @@ pub struct WakerCount {
     pub cause: Cause,
     /// Waits ended.
     pub count: u64,
-}
-
-/// A stack frame.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
-    /// Function, or `module+0xoffset`, or the bare address: never empty.
-    pub name: String,
-    /// Where the thread stands in it, or returns to.
-    pub address: u64,
-    /// Inlined into the next frame outwards, which has the same address.
-    pub inlined: bool,
 }
 
 /// How far the walk of a user stack got.

@@ -105,7 +105,7 @@ fn frame(frame: symbol::Frame) -> Frame {
         (None, Some(module)) => format!("{module}+{:#x}", frame.offset),
         (None, None) => format!("{:#x}", frame.address),
     };
-    Frame { name, address: frame.address, inlined: frame.inlined }
+    Frame::new(name, frame.address, frame.inlined)
 }
 
 /// Most files of a process that are looked at: a hostile one may have a million of them.

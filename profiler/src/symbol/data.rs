@@ -169,7 +169,13 @@ impl Symbolizer {
     /// Sees to it that the region of some data is known, and its file open, where the process still
     /// lives.
     fn look_for_data(&mut self, pid: u32, address: u64) {
-        if !self.is_same_process(pid, false) {
+        let is_known = |process: &Process| {
+            let region = process.regions.find_data(address);
+            let code = region.and_then(|region| process.regions.code_of(region.inode));
+            region.is_some() && !code.is_some_and(|code| matches!(code.backing, Backing::Unopened))
+        };
+        // Asking the system for each of a hundred thousand futexes takes seconds.
+        if self.processes.get(&pid).is_some_and(is_known) || !self.is_same_process(pid, false) {
             return;
         }
         let folder = find_process(pid);

@@ -214,7 +214,7 @@ pub fn sort(sort: Sort) -> &'static str {
 
 /// Whether a thread waits for its client to go on.
 pub fn is_waiting_for_client(stack: &[Frame]) -> bool {
-    stack.iter().any(|frame| is_reading_command(&frame.name))
+    stack.iter().any(is_reading_command)
 }
 
 /// What a thread was doing while others waited for it.

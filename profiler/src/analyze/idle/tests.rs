@@ -1,5 +1,4 @@
 use super::super::fixture::{futex, inet, stack, wait};
-use super::super::functions::last_segment;
 use super::*;
 
 fn with(kind: State, object: WaitObject, syscall: &str) -> Wait {
@@ -104,27 +103,6 @@ fn a_lock_in_the_stack_outweighs_the_way_of_waiting() {
     assert!(!is_waiting_for_work(&at(condition, &["pthread_cond_timedwait", "take_gil"])));
     let poll = with(State::Poll, WaitObject::None, "epoll_wait");
     assert!(!is_waiting_for_work(&at(poll, &["WaitLatch", "ProcSleep", "XactLockTableWait"])));
-}
-
-#[test]
-fn the_last_segment_of_names_in_several_languages() {
-    for (name, last) in [
-        ("main", "main"),
-        ("a::b::c", "c"),
-        ("Parker::park(bool, long)", "park"),
-        ("ns::f(std::vector<a::b>)", "f"),
-        ("<T as lock::Raw>::lock_slow::<u8>", "lock_slow"),
-        ("a::f<b::c>", "f"),
-        ("a::B<c::D>::e", "e"),
-        ("pthread_mutex_lock@GLIBC_2.2.5", "pthread_mutex_lock"),
-        ("<fn() -> a::B as C>::d", "d"),
-        ("operator->", "operator->"),
-        ("x::<", "x"),
-        ("", ""),
-        ("名::前", "前"),
-    ] {
-        assert_eq!(last_segment(name), last, "{name}");
-    }
 }
 
 #[test]

@@ -66,11 +66,46 @@ pub struct Gathered<'a> {
     pub sorted: Sorted,
     pub waits: Vec<&'a Wait>,
     pub futexes: Vec<&'a Futex>,
+    /// Made of rows that are not worth one each.
+    is_folded: bool,
+}
+
+/// Locks with rows of their own. A program can have a futex for each of a hundred thousand rows, and a
+/// document of them all would have hundreds of megabytes.
+const ROWS_KEPT: usize = 1_024;
+
+/// The rows that cost most; all others are one, or two where some are no contention.
+pub fn bounded(mut all: Vec<Gathered<'_>>) -> Vec<Gathered<'_>> {
+    if all.len() <= ROWS_KEPT {
+        return all;
+    }
+    // What found no place before goes with the others.
+    all.sort_by_cached_key(|row| (row.sorted.sort == Sort::Others, Reverse(row.total())));
+    let (contended, idle): (Vec<_>, Vec<_>) =
+        all.split_off(ROWS_KEPT).into_iter().partition(|row| row.sorted.sort.is_contention());
+    all.extend(folded(contended, Sort::Others));
+    all.extend(folded(idle, Sort::Condition));
+    all
+}
+
+fn folded(rows: Vec<Gathered<'_>>, sort: Sort) -> Option<Gathered<'_>> {
+    if rows.is_empty() {
+        return None;
+    }
+    let evidence = format!("beyond the {ROWS_KEPT} that cost most");
+    let mut whole = Gathered::new(Sorted { sort, evidence, own_address: false, thing: None });
+    whole.is_folded = true;
+    whole.waits = rows.into_iter().flat_map(|row| row.waits).collect();
+    Some(whole)
 }
 
 impl<'a> Gathered<'a> {
+    fn total(&self) -> Nanos {
+        self.waits.iter().map(|wait| wait.total).sum()
+    }
+
     pub fn new(sorted: Sorted) -> Self {
-        Self { sorted, waits: Vec::new(), futexes: Vec::new() }
+        Self { sorted, waits: Vec::new(), futexes: Vec::new(), is_folded: false }
     }
 
     pub fn row(mut self, profile: &Profile, by: By) -> LockRow {
@@ -168,7 +203,7 @@ impl<'a> Gathered<'a> {
     fn threads(&self) -> u64 {
         let mut sets: HashMap<(Pid, Option<&WaitObject>), u64> = HashMap::new();
         for wait in &self.waits {
-            let own = (!self.sorted.own_address).then_some(&wait.object);
+            let own = (!self.sorted.own_address && !self.is_folded).then_some(&wait.object);
             let threads = sets.entry((wait.pid, own)).or_default();
             *threads = (*threads).max(wait.threads);
         }

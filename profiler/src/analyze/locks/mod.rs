@@ -122,7 +122,7 @@ impl LockRow {
     }
 }
 
-/// Every lock: those with contention first, those that are surely waited for before others, then most
+/// Every lock, those that cost least in one row if there are thousands: those with contention first, those that are surely waited for before others, then most
 /// time first.
 pub fn locks(profile: &Profile, by: By) -> Vec<LockRow> {
     let futexes = Futexes::of(profile);
@@ -137,8 +137,10 @@ pub fn locks(profile: &Profile, by: By) -> Vec<LockRow> {
         row.waits.push(wait);
         row.futexes.extend(futex);
     }
-    let mut rows: Vec<LockRow> =
-        gathered.into_values().map(|gathered| gathered.row(profile, by)).collect();
+    let mut rows: Vec<LockRow> = gather::bounded(gathered.into_values().collect())
+        .into_iter()
+        .map(|gathered| gathered.row(profile, by))
+        .collect();
     rows.extend(profile.kernel_locks.iter().map(|lock| kernel_row(lock, profile)));
     rows.sort_by_key(|row| {
         // Who spins does not wait: that time is part of running.

@@ -1,16 +1,16 @@
 //! Which function of a program takes a lock.
 
 use super::super::culprit;
-use super::super::functions::{bare, is_lock_manager};
+use super::super::functions::is_lock_manager;
 use super::sort::held;
 use crate::model::Frame;
 
 /// The innermost function of the program itself that takes the lock, beyond those that are made for it.
 pub fn taken_in(stack: &[Frame]) -> Option<&str> {
-    let is_held = |frame: &Frame| held(&frame.name).is_some() || is_lock_manager(&frame.name);
+    let is_held = |frame: &Frame| held(frame).is_some() || is_lock_manager(frame);
     let last = stack.iter().rposition(is_held).map_or(0, |last| last + 1);
     // `Mutex::lock` and its kind, of which debug information says just `lock`.
-    let thin = |frame: &&Frame| matches!(bare(&frame.name), "lock" | "read" | "write" | "acquire");
+    let thin = |frame: &&Frame| matches!(frame.bare(), "lock" | "read" | "write" | "acquire");
     let thin = stack[last..].iter().take_while(thin).count();
     culprit(&stack[last + thin..]).or_else(|| culprit(stack))
 }

@@ -1,8 +1,6 @@
 //! What sort of lock a wait is for, and how that is known.
 
-use super::super::functions::{
-    bare, is_condition_function, is_lock_function, last_segment, locked_thing,
-};
+use super::super::functions::{is_condition_function, is_lock_function, locked_thing};
 use super::super::{idle, is_lock};
 use crate::model::{Frame, State, Wait, WaitObject};
 
@@ -101,12 +99,12 @@ fn sorted(sort: Sort, evidence: String, own_address: bool) -> Sorted {
     Sorted { sort, evidence, own_address, thing: None }
 }
 
-fn in_stack(name: &str) -> String {
-    format!("{} in the stack", last_segment(name))
+fn in_stack(frame: &Frame) -> String {
+    format!("{} in the stack", frame.last_segment())
 }
 
-fn find(stack: &[Frame], wanted: impl Fn(&str) -> bool) -> Option<&str> {
-    stack.iter().map(|frame| frame.name.as_str()).find(|name| wanted(name))
+fn find(stack: &[Frame], wanted: impl Fn(&Frame) -> bool) -> Option<&Frame> {
+    stack.iter().find(|frame| wanted(frame))
 }
 
 /// PostgreSQL waits for a lock of its own on a semaphore or latch of the waiting process; InnoDB on a
@@ -119,13 +117,13 @@ fn by_database(stack: &[Frame]) -> Option<Sorted> {
         "ProcSleep",
         "lock_wait_suspend_thread",
     ];
-    let name = find(stack, |name| NAMES.contains(&bare(name)))?;
-    let thing = stack.iter().find_map(|frame| locked_thing(&frame.name));
+    let name = find(stack, |frame| NAMES.contains(&frame.bare()))?;
+    let thing = stack.iter().find_map(locked_thing);
     Some(Sorted { thing, ..sorted(Sort::Database, in_stack(name), false) })
 }
 
 /// CPython, Ruby.
-fn is_interpreter(name: &str) -> bool {
+fn is_interpreter(frame: &Frame) -> bool {
     const NAMES: [&str; 5] = [
         "take_gil",
         "gvl_acquire",
@@ -133,42 +131,43 @@ fn is_interpreter(name: &str) -> bool {
         "rb_gvl_acquire",
         "thread_sched_to_running",
     ];
-    NAMES.contains(&bare(name))
+    NAMES.contains(&frame.bare())
 }
 
 /// A function that takes a lock tells more than one that waits: a lock can be made of a condition
 /// variable, and a mutex is taken again at the end of a wait for one.
 fn by_functions(stack: &[Frame]) -> Option<Sorted> {
-    let names = || stack.iter().map(|frame| frame.name.as_str());
-    let found = names().find_map(|name| Some((held(name)?, name)));
-    let (sort, name) = found.or_else(|| names().find_map(|name| Some((announced(name)?, name))))?;
+    let found = stack.iter().find_map(|frame| Some((held(frame)?, frame)));
+    let announced = || stack.iter().find_map(|frame| Some((announced(frame)?, frame)));
+    let (sort, frame) = found.or_else(announced)?;
     // parking_lot, and `park` of any runtime, wait on a futex of the waiting thread.
-    let parked = names().any(|name| name.contains("parking_lot") || name.contains("lock_api"))
-        || last_segment(name).starts_with("park");
-    Some(sorted(sort, in_stack(name), !parked))
+    let of_parking_lot =
+        |frame: &Frame| frame.name.contains("parking_lot") || frame.name.contains("lock_api");
+    let parked = stack.iter().any(of_parking_lot) || frame.last_segment().starts_with("park");
+    Some(sorted(sort, in_stack(frame), !parked))
 }
 
 /// What somebody has meanwhile.
-pub fn held(name: &str) -> Option<Sort> {
-    let bare = bare(name);
+pub fn held(frame: &Frame) -> Option<Sort> {
+    let (name, bare) = (frame.name.as_str(), frame.bare());
     if is_read_write(name, bare) {
         Some(Sort::ReadWriteLock)
     } else if is_barrier(name, bare) {
         Some(Sort::Barrier)
     } else {
-        is_lock_function(name).then_some(Sort::Lock)
+        is_lock_function(frame).then_some(Sort::Lock)
     }
 }
 
 /// What somebody will announce.
-fn announced(name: &str) -> Option<Sort> {
-    let bare = bare(name);
+fn announced(frame: &Frame) -> Option<Sort> {
+    let (name, bare) = (frame.name.as_str(), frame.bare());
     if is_semaphore(bare) {
         Some(Sort::Semaphore)
     } else if is_join(name, bare) {
         Some(Sort::Join)
     } else {
-        is_condition_function(name).then_some(Sort::Condition)
+        is_condition_function(frame).then_some(Sort::Condition)
     }
 }
 
