@@ -14,7 +14,8 @@ pub const SPANS: usize = 8;
 /// Waits shorter than this are not kept in a thread's past: they count as running.
 pub const SHORTEST_SPAN_NS: u64 = 20_000;
 
-/// Like waits that are shorter than this, and follow each other within it, are one span.
+/// Like waits that are shorter than this, and follow each other within it, are one span; so are long ones
+/// that follow each other at once.
 pub const LONG_SPAN_NS: u64 = 1_000_000;
 
 /// A thread looks for a reason when it has waited for so long since it last did. So every wait of

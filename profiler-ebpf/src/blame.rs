@@ -35,6 +35,9 @@ pub struct Search {
     longest_end_ns: u64,
 }
 
+/// The gap between two like waits that are one span is at most this part of the second.
+const GAP_PART: u64 = 64;
+
 const SCALE_BITS: u32 = 16;
 
 /// A wait of the thread of `past` ends at `now`, by the hand of a thread; it began at `from`, inside
@@ -341,10 +344,12 @@ pub fn keep(past: &mut Past, key: &WaitKey, from: u64, to: u64) {
     }
     let last = slot((past.next + SPANS as u32 - 1) & (SPANS as u32 - 1), SPANS);
     let span = &mut past.spans[last];
-    // A long one has a span of its own: of one made of several, only a share is known to be waiting.
-    let short = to - from < LONG_SPAN_NS && from.wrapping_sub(span.end_ns) < LONG_SPAN_NS;
+    // Of a span made of several, only a share is known to be waiting: that must be short waits, or nearly
+    // all of it.
+    let (length, gap) = (to - from, from.wrapping_sub(span.end_ns));
+    let close = gap < length / GAP_PART || (length < LONG_SPAN_NS && gap < LONG_SPAN_NS);
     let same = span.end_ns != 0
-        && short
+        && close
         && span.key.kind == key.kind
         && span.key.object == key.object
         && span.key.stack == key.stack

@@ -61,7 +61,7 @@ pub fn user(
 }
 
 /// A stack that is truncated for want of a row is walked again after this time.
-const RETRY_AFTER_NS: u64 = 20_000_000;
+const RETRY_AFTER_NS: u64 = 5_000_000;
 
 /// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): bytes in the buffer that nobody has read yet.
 const UNREAD: u64 = 0;

@@ -20,9 +20,17 @@ use dwell_tests::{books, locks, need_program, need_root};
 
 const WINDOW: &str = "3s";
 
+/// Where single waits take a fifth of a second: nobody has ended those that are open at the end, so they are
+/// behind nobody.
+const LONG_WINDOW: &str = "8s";
+
 /// Attaches to a process and its descendants for some seconds, and checks all that has to add up.
 fn watch(pid: u32) -> Result<Document> {
-    let document = observe(&["-p", &pid.to_string(), "-d", WINDOW])?;
+    watch_for(pid, WINDOW)
+}
+
+fn watch_for(pid: u32, window: &str) -> Result<Document> {
+    let document = observe(&["-p", &pid.to_string(), "-d", window])?;
     books::check(&document)?;
     explain(&document, locks::check(&document))?;
     Ok(document)
@@ -54,8 +62,11 @@ fn is_a_mutex_of_sysbench(document: &Document, pid: u32) -> Result<()> {
     ensure!(row.waits_in("pthread_mutex_lock"), "where does it wait?");
     ensure!(row.place.contains("heap"), "its mutexes are on the heap, not: {}", row.place);
     let woken_ns = row.behind_ns(|_| true);
-    let each_other =
-        |behind: &Behind| behind.is_of(pid) && has_frame(&behind.stack, "pthread_mutex_unlock");
+    // A walk that ended early, as some do in the first moments, stands in the wake inside of that.
+    let unlocks = |stack: &[String]| {
+        has_frame(stack, "pthread_mutex_unlock") || has_frame(stack, "lll_lock_wake")
+    };
+    let each_other = |behind: &Behind| behind.is_of(pid) && unlocks(&behind.stack);
     at_least("behind its own threads", row.behind_ns(each_other), woken_ns, 0.9)?;
     // All that it waits for, but for main, which waits for the threads to end.
     let is_join = |lock: &&Lock| lock.waits_in("sb_thread_join_workers");
@@ -222,9 +233,9 @@ fn a_hot_row_of_postgresql() -> Result<()> {
         let observe = || {
             let _load = server.repeat(UPDATE, 4, 30, NO_DISK)?;
             // The sampler begins before the window and ends after it.
-            sampler.sample(backend, 12)?;
+            sampler.sample(backend, 14)?;
             thread::sleep(Duration::from_millis(500));
-            anyhow::Ok((watch(server.pid())?, sampler))
+            anyhow::Ok((watch_for(server.pid(), LONG_WINDOW)?, sampler))
         };
         let observed = observe();
         stop.store(true, Ordering::Relaxed);

@@ -84,8 +84,11 @@ impl Observed {
 
     /// What threads are in each other's way for. The kernel's own locks are not the workload's.
     fn contended(&self) -> Vec<&Lock> {
+        // As the report for people does: threads that all begin at once meet for some microseconds.
+        let least_ns = self.document.body.window.duration_ns / 1000;
         let locks = self.document.body.locks.iter();
-        locks.filter(|lock| lock.contention && lock.kind != "kernel_lock").collect()
+        let contended = |lock: &&Lock| lock.contention && lock.kind != "kernel_lock";
+        locks.filter(contended).filter(|lock| lock.total_ns >= least_ns).collect()
     }
 
     fn no_deadlock(&self) -> Result<()> {
@@ -464,10 +467,14 @@ fn a_hundred_thousand_futexes() -> Result<()> {
     let check = || {
         let measured = &seen.outcome.waits;
         ensure!(measured.count > 90_000, "too few waits to fill a table: {}", measured.count);
-        // The only other futexes are those in which the workload waits for its threads to end.
+        // The only other futexes are those in which the workload waits for its threads to end. Those
+        // waits may have found no place either, but only its first thread has them.
         let locks = &seen.document.body.locks;
-        let rows = || locks.iter().filter(|lock| lock.kind != "join");
-        LOCKS.check("time", rows().map(|row| row.total_ns).sum(), measured.blocked_ns)?;
+        let rows = || locks.iter().filter(|lock| lock.kind != "kernel_lock");
+        let first = seen.document.threads_of(seen.pid()).find(|thread| thread.tid == seen.pid());
+        let joins_ns = first.context("its first thread")?.blocked_ns["futex"];
+        let time_ns: u64 = rows().map(|row| row.total_ns).sum();
+        LOCKS.check("time", time_ns.saturating_sub(joins_ns), measured.blocked_ns)?;
         LOCKS.check("count", rows().map(|row| row.count).sum(), measured.switches)?;
         let all_have_a_row = rows().count() as u64 >= seen.outcome.number("futexes");
         let others: Vec<_> = locks.iter().filter(|lock| lock.kind == "other").collect();

@@ -218,7 +218,11 @@ pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
     if record.queued != 0 {
         // It was woken before it had left its CPU, or nobody showed that.
         let by = match record.waker.cause {
-            CAUSE_THREAD => queue::By::Thread { since_ns: 0 },
+            CAUSE_THREAD => {
+                // Too late to look for the reason: the next wait that is looked at stands for this.
+                entry.past.unexplained_ns += now.saturating_sub(since);
+                queue::By::Thread { since_ns: 0 }
+            }
             _ => queue::By::Other,
         };
         queue::leave(record, now, by, start);
