@@ -4,7 +4,7 @@ use super::color::{Line, Style};
 use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
-use crate::analyze::{Behind, Deadlock, LockRow, Part, culprit, meaningful, taken_in};
+use crate::analyze::{Behind, Deadlock, LockRow, Part, Sort, culprit, meaningful, taken_in};
 use crate::model::{Doing, Frame, Nanos, Profile};
 
 /// Columns before everything but the first line of a lock.
@@ -242,7 +242,8 @@ fn figures(row: &LockRow, profile: &Profile) -> String {
             text += &format!("; {} ended {how}", count(number));
         }
     }
-    if row.locks > 1 {
+    // Each backend of a database waits on a descriptor or semaphore of its own.
+    if row.locks > 1 && row.sort != Sort::Database {
         text += &format!("; {} or more", counted(row.locks, "lock"));
     }
     text
