@@ -139,7 +139,9 @@ fn tables_that_are_too_small() -> Result<()> {
             let document = watch(&arguments, Duration::from_millis(random.between(1000, 1500)))?;
             let trust = &document.body.trust;
             let lost = |name: &str| match name {
-                "--max-threads" | "--max-waits" => trust.lost_keys > 0 && trust.coverage < 1.0,
+                "--max-threads" => trust.lost_keys > 0 && trust.coverage < 1.0,
+                // Of these, what they waited for is not known, but their kind is.
+                "--max-waits" => trust.lost_keys > 0,
                 "--max-stacks" => trust.lost_stacks > 0,
                 // The dead come slower than dwell reads, unless they come in a burst.
                 _ => true,
