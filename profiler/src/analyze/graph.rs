@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::locks::{Behind, Part, behind};
-use super::{By, LockRow, TopWait, locks, top_waits};
+use super::{By, LockRow, TopWait, idle, is_in_locks, locks, top_waits_of};
 use crate::model::{Doing, Nanos, Pid, Profile};
 
 /// Where chains of waiting begin, and where they end.
@@ -115,8 +115,8 @@ fn sources(profile: &Profile) -> Vec<Source> {
             what: What::Lock(Box::new(row)),
         })
         .collect();
-    let others = top_waits(profile).into_iter().filter(|wait| wait.idle.is_none());
-    sources.extend(others.filter(|wait| !is_lock_row(wait)).map(|wait| Source {
+    let others = top_waits_of(profile, |wait| idle(wait).is_none() && !is_in_locks(wait));
+    sources.extend(others.into_iter().map(|wait| Source {
         total: wait.total,
         behind: behind(profile, &wait.blames, wait.total),
         width: wait.total.share_of(window).max(1.0),
@@ -124,11 +124,6 @@ fn sources(profile: &Profile) -> Vec<Source> {
     }));
     sources.sort_by_key(|source| Reverse(source.total));
     sources
-}
-
-/// Whether the waits are in the table of locks already.
-fn is_lock_row(wait: &TopWait) -> bool {
-    wait.is_in_locks
 }
 
 fn gather_source(source: &Source, leaves: &mut Vec<(Leaf, Own)>) {

@@ -28,4 +28,4 @@ pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
 pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, locks, taken_in};
-pub use top::{TopWait, top_waits};
+pub use top::{TopWait, top_waits, top_waits_of};

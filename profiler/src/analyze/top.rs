@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::budget::{Budget, by_process};
-use super::{Idle, idle, is_in_locks, is_lock};
+use super::{Idle, idle, is_lock};
 use crate::model::{
     Blame, Cause, Frame, Latency, Nanos, Pid, Profile, Role, StackReach, State, Wait, WaitObject,
     group_name,
@@ -41,8 +41,6 @@ pub struct TopWait {
     pub idle: Option<Idle>,
     /// It is proven to be a wait for a lock.
     pub is_lock: bool,
-    /// It is in the table of locks, as contention.
-    pub is_in_locks: bool,
     /// Waits.
     pub count: u64,
     /// Of these, cut off by the edges of the window.
@@ -71,9 +69,15 @@ pub struct TopWait {
 
 /// Every wait: those inside work before the idle ones, then most time first.
 pub fn top_waits(profile: &Profile) -> Vec<TopWait> {
+    top_waits_of(profile, |_| true)
+}
+
+/// Those of these waits. Where there are thousands of threads, most waits are idle, and making rows of them
+/// takes memory.
+pub fn top_waits_of(profile: &Profile, wanted: impl Fn(&Wait) -> bool) -> Vec<TopWait> {
     let mut rows: Vec<TopWait> = Vec::new();
     let mut places: HashMap<Key<'_>, usize> = HashMap::new();
-    for wait in &profile.waits {
+    for wait in profile.waits.iter().filter(|wait| wanted(wait)) {
         let place = *places.entry(Key::of(wait)).or_insert(rows.len());
         if place == rows.len() {
             rows.push(TopWait::empty(wait));
@@ -139,7 +143,6 @@ impl TopWait {
             object: folded(&wait.object),
             idle: idle(wait),
             is_lock: is_lock(wait),
-            is_in_locks: is_in_locks(wait),
             count: 0,
             clipped: 0,
             total: Nanos(0),

@@ -107,8 +107,8 @@ struct Member {
 }
 
 /// All locks of a profile.
-pub fn rows(profile: &Profile, by: By) -> Vec<Lock> {
-    locks(profile, by).into_iter().map(row).collect()
+pub fn rows(profile: &Profile, by: By) -> impl Iterator<Item = Lock> {
+    locks(profile, by).into_iter().map(row)
 }
 
 /// All deadlocks of a profile.

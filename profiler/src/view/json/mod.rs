@@ -27,14 +27,35 @@ pub struct Document<'a> {
     threads: Rows<'a, ThreadBooks>,
     waits: Rows<'a, Wait>,
     cpu_waits: Rows<'a, CpuWait>,
-    locks: Vec<locks::Lock>,
+    locks: LockRows<'a>,
     deadlocks: Vec<locks::Circle>,
-    graph: graph::Chains,
+    graph: Chains<'a>,
 }
 
 /// Rows are made one by one while they are written: there may be tens of thousands.
 #[derive(Debug)]
 struct Rows<'a, T>(&'a [T]);
+
+/// Made while they are written, one after the other: each takes megabytes where there are thousands of
+/// threads.
+#[derive(Debug)]
+struct LockRows<'a>(&'a Profile, By);
+
+impl Serialize for LockRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(locks::rows(self.0, self.1))
+    }
+}
+
+/// As [`LockRows`].
+#[derive(Debug)]
+struct Chains<'a>(&'a Profile);
+
+impl Serialize for Chains<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        graph::chains(self.0).serialize(serializer)
+    }
+}
 
 impl Serialize for Rows<'_, ThreadBooks> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -188,9 +209,9 @@ pub fn document(profile: &Profile, by: By) -> Document<'_> {
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
         cpu_waits: Rows(&profile.cpu_waits),
-        locks: locks::rows(profile, by),
+        locks: LockRows(profile, by),
         deadlocks: locks::circles(profile),
-        graph: graph::chains(profile),
+        graph: Chains(profile),
     }
 }
 
