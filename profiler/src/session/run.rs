@@ -386,6 +386,7 @@ impl Session {
         self.tables.for_each_queue(|key, queue| queues.push((key, *queue)))?;
         // Naming takes time and memory, which nothing of this is needed for.
         drop((threads, self.tables, self.probes));
+        give_back_memory();
         let mut names = HostNames::new(self.symbolizer, sched_text());
         let mut profile = self.collector.finish(Outcome {
             window: Window { start: self.start, end },
@@ -403,6 +404,9 @@ impl Session {
             names: &mut names,
         });
         profile.trust.refused_names = names.refused();
+        drop(names);
+        // Printing takes memory in other sizes than collecting did.
+        give_back_memory();
         Ok(profile)
     }
 
