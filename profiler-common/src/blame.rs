@@ -115,8 +115,8 @@ pub struct Reason {
     pub next: u64,
     /// Its process, in dwell's own PID namespace.
     pub pid: u32,
-    /// One of the threads with this reason, likewise.
-    pub tid: u32,
+    /// Links of the chain from here on.
+    pub depth: u32,
     /// Its name, with each digit as `0`: like-named threads share their reasons.
     pub comm: Comm,
     /// System call of its own wait.
@@ -125,8 +125,8 @@ pub struct Reason {
     pub kind: u8,
     /// Futex operation or socket direction of its own wait.
     pub detail: u8,
-    /// Links of the chain from here on.
-    pub depth: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
 }
 
 /// Links that a chain of reasons can have.

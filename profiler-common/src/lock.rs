@@ -39,16 +39,14 @@ pub struct Queue {
     pub hold_max_ns: u64,
     /// Times that it was held from before anybody waited.
     pub partial_holds: u64,
-    /// Their time, as far as somebody waited.
-    pub partial_hold_ns: u64,
     /// One of the processes that wait, in dwell's own PID namespace.
     pub pid: u32,
     /// The value that the first waiter expected in it.
     pub value: u32,
     /// Non-zero when others expected another value.
     pub values_mixed: u32,
-    /// Operation of the first waiter, see [`crate::object::futex_detail`].
-    pub detail: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
 }
 
 /// A lock inside the kernel that a thread had to wait for.
@@ -97,6 +95,6 @@ pub struct KernelLockStats {
 }
 
 const _: () = assert!(size_of::<QueueKey>() == 16);
-const _: () = assert!(size_of::<Queue>() == 96);
+const _: () = assert!(size_of::<Queue>() == 88);
 const _: () = assert!(size_of::<KernelLockKey>() == 16);
 const _: () = assert!(size_of::<KernelLockStats>() == 48 + 4 * BUCKETS);

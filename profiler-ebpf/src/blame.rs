@@ -65,7 +65,8 @@ pub fn beginning(past: &mut Past, key: &WaitKey, from: u64, now: u64, by_thread:
     } else {
         cut.key = *key;
         cut.since_ns = since;
-        cut.end_ns = now;
+        // Before the window there is nothing to explain.
+        cut.end_ns = if now > from { now } else { 0 };
         cut.ns = before + now.saturating_sub(from);
     }
     since
@@ -90,13 +91,13 @@ pub fn explain(
     search.scale = divide(past.unexplained_ns << SCALE_BITS, search.rest_ns);
     search.longest_ns = 0;
     search.longest = 0;
+    search.longest_end_ns = 0;
     past.unexplained_ns = 0;
     match holder {
         Some(holder) => look_back(holder, scratch),
         None => {
             let task = Task::current();
             search.reason.pid = task.visible_pid();
-            search.reason.tid = task.visible_tid();
             search.reason.comm = task.comm();
             without_digits(&mut search.reason);
             search.reason.release = 0;
@@ -113,7 +114,6 @@ fn look_back(holder: &mut ThreadEntry, scratch: &mut Scratch) {
     let release = release_stack(holder, scratch);
     let search = &mut scratch.search;
     search.reason.pid = holder.record.pid;
-    search.reason.tid = holder.record.tid;
     search.reason.comm = holder.record.comm;
     without_digits(&mut search.reason);
     search.reason.release = release;
@@ -301,7 +301,7 @@ fn intern(reason: &mut Reason) -> u64 {
     }
 }
 
-/// Hash of what makes a reason the same: all but the thread, of which it names one.
+/// Hash of what makes a reason the same.
 #[inline(always)]
 fn identity(reason: &Reason) -> u64 {
     let head = (reason.kind as u64)

@@ -5,7 +5,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xsub};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::lock::{Queue, QueueKey};
 use profiler_common::object::futex_is_private;
-use profiler_common::thread::{OpenWait, ThreadRecord};
+use profiler_common::thread::ThreadRecord;
 
 use crate::maps::{self, QUEUES};
 
@@ -54,9 +54,7 @@ fn entry(key: &QueueKey, record: &ThreadRecord) -> Option<&'static mut Queue> {
         // SAFETY: see `Queue`.
         return Some(unsafe { &mut *queue });
     }
-    let OpenWait { value, key: wait, .. } = record.open;
-    let detail = wait.detail as u32;
-    let blank = Queue { pid: record.pid, value, detail, ..Queue::default() };
+    let blank = Queue { pid: record.pid, value: record.open.value, ..Queue::default() };
     // Another CPU may have been first: that is the same entry.
     let _same = QUEUES.insert(key, &blank, BPF_NOEXIST as u64);
     // SAFETY: see `Queue`.
@@ -124,6 +122,5 @@ fn held(queue: &mut Queue, busy_since: u64, acquired: u64, now: u64) {
         }
     } else {
         add(&raw mut queue.partial_holds, 1);
-        add(&raw mut queue.partial_hold_ns, now.saturating_sub(busy_since));
     }
 }

@@ -138,6 +138,7 @@ fn switch_out(
         record.involuntary += !blocks as u64;
     }
     if blocks {
+        entry.past.reason = 0;
         // What comes later will replace it.
         if now.wrapping_sub(entry.past.woken_early_ns) > WOKEN_EARLY_NS {
             record.waker.cause = CAUSE_UNKNOWN;

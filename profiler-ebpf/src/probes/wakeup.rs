@@ -21,7 +21,7 @@ hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
         if is_wait(state) || state == State::Unsettled as u8 {
             waker::note(context.as_ptr(), &mut entry.record);
             ends(task, entry);
-        } else if state == State::Running as u8 {
+        } else if state == State::Running as u8 && entry.record.unseen_wakeup_ns == 0 {
             early(context.as_ptr(), entry);
         }
     }
@@ -43,17 +43,16 @@ fn early(context: *mut core::ffi::c_void, entry: &mut ThreadEntry) {
 fn ends(task: Task, entry: &mut ThreadEntry) {
     let Some((now, start)) = clock() else { return };
     let record = &mut entry.record;
-    entry.past.reason = 0;
-    if record.open.key.kind == State::Futex as u8 && waker::is_signalled(task) {
-        record.waker.cause = CAUSE_SIGNAL;
-    }
-    let by_thread = record.waker.cause == CAUSE_THREAD;
-    let from = if record.since_ns > start { record.since_ns } else { start };
     let is_seed = record.state == State::Unsettled as u8;
     if is_seed && record.flags & FLAG_SEED_WAIT == 0 {
         return;
     }
     let key = if is_seed { record.seed.key } else { record.open.key };
+    if key.kind == State::Futex as u8 && waker::is_signalled(task) {
+        record.waker.cause = CAUSE_SIGNAL;
+    }
+    let by_thread = record.waker.cause == CAUSE_THREAD;
+    let from = if record.since_ns > start { record.since_ns } else { start };
     let since = blame::beginning(&mut entry.past, &key, from, now, by_thread);
     let due = by_thread && blame::is_due(&mut entry.past, from, now);
     if record.queued == 0 && !due {

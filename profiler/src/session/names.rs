@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use crate::collect::Names;
 use crate::model::{Frame, Place};
-use crate::symbol::{self, DataPlace, Symbolizer, clean};
+use crate::symbol::{self, Symbolizer, clean};
 use crate::target::{command_name, is_alive};
 
 /// [`Names`] of this host.
@@ -66,10 +66,7 @@ impl Names for HostNames {
     }
 
     fn place(&mut self, pid: u32, address: u64) -> Place {
-        match self.symbolizer.place(pid, address) {
-            Some(place) => to_place(place),
-            None => Place::Unknown,
-        }
+        self.symbolizer.place(pid, address).unwrap_or(Place::Unknown)
     }
 
     fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]> {
@@ -84,17 +81,6 @@ impl Names for HostNames {
 
     fn clean(&mut self, text: &[u8]) -> String {
         clean(text)
-    }
-}
-
-fn to_place(place: DataPlace) -> Place {
-    match place {
-        DataPlace::Variable { module, name, offset } => Place::Variable { module, name, offset },
-        DataPlace::Module { module, offset } => Place::Module { module, offset },
-        DataPlace::Heap => Place::Heap,
-        DataPlace::Stack => Place::Stack,
-        DataPlace::Shared { path, file, offset } => Place::Shared { path, file, offset },
-        DataPlace::Anonymous => Place::Anonymous,
     }
 }
 

@@ -12,42 +12,7 @@ use super::demangle::demangle;
 use super::maps::{Backing, DataRegion, find_process};
 use super::module::{Module, base_name};
 use super::{Process, Symbolizer};
-
-/// What lies at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DataPlace {
-    /// A variable of a program or library.
-    Variable {
-        /// Base name of the file.
-        module: String,
-        /// Demangled name.
-        name: String,
-        /// Bytes from its start.
-        offset: u64,
-    },
-    /// Data of a program or library without a name.
-    Module {
-        /// Base name of the file.
-        module: String,
-        /// Bytes from the start of the file as it is in memory.
-        offset: u64,
-    },
-    /// The heap.
-    Heap,
-    /// The stack of the first thread.
-    Stack,
-    /// Memory shared with other processes.
-    Shared {
-        /// Path of the file, safe for a terminal.
-        path: String,
-        /// Device and inode number.
-        file: (u64, u64),
-        /// Bytes from the start of the file.
-        offset: u64,
-    },
-    /// Memory without a file.
-    Anonymous,
-}
+use crate::model::Place;
 
 /// A variable of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,25 +81,25 @@ pub(super) fn find(variables: &[Variable], address: u64) -> Option<&Variable> {
 }
 
 /// What a region says about an address in it by itself; none where a file has to be asked.
-pub(super) fn place_in(region: &DataRegion, address: u64) -> Option<DataPlace> {
+pub(super) fn place_in(region: &DataRegion, address: u64) -> Option<Place> {
     if region.shared {
-        return Some(DataPlace::Shared {
+        return Some(Place::Shared {
             path: clean(&region.path),
             file: (region.device, region.inode),
             offset: region.offset + (address - region.start),
         });
     }
     match &*region.path {
-        b"[heap]" => Some(DataPlace::Heap),
-        b"[stack]" => Some(DataPlace::Stack),
+        b"[heap]" => Some(Place::Heap),
+        b"[stack]" => Some(Place::Stack),
         _ if region.inode != 0 => None,
-        _ => Some(DataPlace::Anonymous),
+        _ => Some(Place::Anonymous),
     }
 }
 
 impl Symbolizer {
     /// What lies at an address of a process's data; none where nothing is known of it.
-    pub fn place(&mut self, pid: u32, address: u64) -> Option<DataPlace> {
+    pub fn place(&mut self, pid: u32, address: u64) -> Option<Place> {
         self.look_for_data(pid, address);
         let process = self.processes.get(&pid)?;
         let region = process.regions.find_data(address)?;
@@ -142,7 +107,7 @@ impl Symbolizer {
             return Some(place);
         }
         let name = base_name(&region.path);
-        let unnamed = DataPlace::Module {
+        let unnamed = Place::Module {
             module: name.clone(),
             offset: region.offset + (address - region.start),
         };
@@ -157,12 +122,12 @@ impl Symbolizer {
         let Some((bias, start)) = bias else { return Some(unnamed) };
         let Some(target) = address.checked_sub(bias) else { return Some(unnamed) };
         Some(match module.variable_at(target) {
-            Some(variable) => DataPlace::Variable {
+            Some(variable) => Place::Variable {
                 module: name,
                 name: variable.name.clone(),
                 offset: target - variable.address,
             },
-            None => DataPlace::Module { module: name, offset: target.saturating_sub(start) },
+            None => Place::Module { module: name, offset: target.saturating_sub(start) },
         })
     }
 
@@ -221,12 +186,12 @@ mod tests {
             shared,
             path: path.into(),
         };
-        assert_eq!(place_in(&region(b"[heap]", 0, false), 5000), Some(DataPlace::Heap));
-        assert_eq!(place_in(&region(b"", 0, false), 5000), Some(DataPlace::Anonymous));
+        assert_eq!(place_in(&region(b"[heap]", 0, false), 5000), Some(Place::Heap));
+        assert_eq!(place_in(&region(b"", 0, false), 5000), Some(Place::Anonymous));
         assert_eq!(place_in(&region(b"/bin/x", 3, false), 5000), None);
         let shared = place_in(&region(b"/dev/zero (deleted)", 3, true), 4100);
         let expected =
-            DataPlace::Shared { path: "/dev/zero (deleted)".to_owned(), file: (7, 3), offset: 516 };
+            Place::Shared { path: "/dev/zero (deleted)".to_owned(), file: (7, 3), offset: 516 };
         assert_eq!(shared, Some(expected));
     }
 }

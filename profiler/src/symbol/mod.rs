@@ -29,7 +29,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use clean::clean;
-pub use data::DataPlace;
 pub use walk::{StackMemory, Start, Walk};
 
 use profiler_common::unwind::Row;
