@@ -1,6 +1,6 @@
 //! Names everything, and makes the profile of what was collected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use profiler_common::control::Loss;
@@ -41,6 +41,8 @@ pub trait Names {
     fn place(&mut self, pid: u32, address: u64) -> Place;
     /// The first three words at an address of a process that is still there.
     fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]>;
+    /// No more stacks will be asked for: what was read to name them is needed no longer.
+    fn stacks_done(&mut self);
     /// Text from a target, made safe to print.
     fn clean(&mut self, text: &[u8]) -> String;
 }
@@ -81,13 +83,14 @@ pub struct Outcome<'a> {
 impl Collector {
     /// Names everything, and makes the profile.
     pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
+        let mut named = NamedStacks::new();
+        self.name_stacks(&mut outcome, &mut named);
         let mut alive = std::mem::take(&mut self.alive);
         for (pid, tid, comm, start_ns) in std::mem::take(&mut outcome.untracked) {
             let wall = outcome.window.end.since(Nanos(start_ns.max(self.window_start)));
             alive.push(untracked(pid, tid, comm, wall));
         }
         let threads = self.threads(alive, outcome.names);
-        let mut named = NamedStacks::new();
         let mut reasons = Reasons::default();
         let (rows, ready) = self.take_rows();
         let mut waits = self.waits(rows, &mut outcome, &mut named, &mut reasons);
@@ -158,6 +161,21 @@ impl Collector {
     ) -> Vec<Wait> {
         let named_row = |(key, row)| self.wait(&key, row, outcome, named, reasons);
         rows.into_iter().filter_map(named_row).collect()
+    }
+
+    /// Names every stack before any row is made: debug information takes tens of megabytes while it is
+    /// read, and so do the rows of 10,000 threads.
+    fn name_stacks(&self, outcome: &mut Outcome<'_>, named: &mut NamedStacks) {
+        let of_rows = self.rows.keys().map(|key| (key.pid, key.stack));
+        let of_reasons = outcome.reasons.values();
+        let of_reasons = of_reasons
+            .flat_map(|reason| [(reason.pid, reason.release), (reason.pid, reason.stack)]);
+        let all: HashSet<(u32, u64)> =
+            of_rows.chain(of_reasons).chain(self.locks.stacks()).collect();
+        for (pid, id) in all {
+            self.stack(pid, id, outcome, named);
+        }
+        outcome.names.stacks_done();
     }
 
     /// A stack of a process by its number; empty where there is none.

@@ -12,6 +12,7 @@ use crate::model::{Frame, Host, Nanos, Place, Profile, Target, Trust, Window};
 struct Nobody;
 
 impl Names for Nobody {
+    fn stacks_done(&mut self) {}
     fn place(&mut self, _pid: u32, _address: u64) -> Place {
         Place::Unknown
     }

@@ -63,6 +63,14 @@ pub(super) struct Locks {
     pub stuck: Vec<StuckThread>,
 }
 
+impl Locks {
+    /// Stacks by process and number.
+    pub fn stacks(&self) -> impl Iterator<Item = (u32, u64)> {
+        let of_kernel = self.kernel.keys().map(|(pid, _, stack)| (*pid, *stack));
+        of_kernel.chain(self.stuck.iter().map(|thread| (thread.pid, thread.stack)))
+    }
+}
+
 impl Collector {
     /// Adds a part of some waits of a thread to a reason.
     pub fn add_blame(&mut self, key: &BlameKey, blame: &wire::Blame) {

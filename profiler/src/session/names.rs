@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use super::cost::give_back_memory;
 use crate::collect::Names;
 use crate::model::{Frame, Place};
 use crate::symbol::{self, Symbolizer, clean};
@@ -77,6 +78,11 @@ impl Names for HostNames {
         memory.read_exact_at(&mut bytes, address).ok()?;
         let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word));
         Some([words.next()?, words.next()?, words.next()?])
+    }
+
+    fn stacks_done(&mut self) {
+        self.symbolizer.close_files();
+        give_back_memory();
     }
 
     fn clean(&mut self, text: &[u8]) -> String {

@@ -256,6 +256,12 @@ impl Symbolizer {
         }
     }
 
+    /// Forgets what was read of files to name functions; the names themselves stay, and what else is asked
+    /// for is read again.
+    pub fn close_files(&mut self) {
+        self.resolver = Resolver::new();
+    }
+
     /// How often something was refused to stay within bounds: files to keep open, regions,
     /// processes, perf maps or programs of unreasonable size. Frames may lack names for it.
     pub fn limits_hit(&self) -> u64 {
