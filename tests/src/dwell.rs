@@ -47,6 +47,17 @@ impl Dwell {
         Self::start_verb("locks", arguments)?.attached()
     }
 
+    /// Runs another verb to its end, and gives what it prints for people.
+    ///
+    /// # Errors
+    /// When it fails, or does not end.
+    pub fn text<S: AsRef<OsStr>>(verb: &str, arguments: &[S]) -> Result<String> {
+        let output = command()?.arg(verb).args(arguments).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "dwell {verb}: {}: {said}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     fn attached(mut self) -> Result<Self> {
         let seen = &mut self.seen;
         let attached = |line: &str| line.contains("attached");

@@ -302,6 +302,50 @@ fn lock_over_socket(threads: &str) -> Result<()> {
     seen.explain(check())
 }
 
+/// The same chain, as a tree and for Graphviz: across two processes to the one that sleeps.
+#[test]
+fn a_graph_of_a_running_program() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["--seconds", "6", "lock-over-socket"])?;
+    workload.go()?;
+    let pid = workload.pid().to_string();
+    let tree = Dwell::text("graph", &["-p", &pid, "-d", "1500ms"])?;
+    let (chains, ends) = tree.split_once("What it all comes down to").context("no ends")?;
+    let place = |part: &str| chains.find(part).with_context(|| format!("no {part} in\n{tree}"));
+    let (lock, asker) = (place("CONNECTION")?, place("behind asker-*")?);
+    ensure!(lock < asker && asker < place("behind backend")?, "another order:\n{tree}");
+    let first = ends.lines().find(|line| line.starts_with(" 1. ")).context("no first end")?;
+    ensure!(first.starts_with(" 1. backend, pid") && first.contains("sleeping"), "{tree}");
+    let dot = Dwell::text("graph", &["-p", &pid, "-d", "1500ms", "--format", "dot"])?;
+    let edges = dot.lines().filter(|line| line.contains(" -> ")).count();
+    ensure!(dot.starts_with("digraph dwell {") && dot.ends_with("}\n") && edges >= 5, "{dot}");
+    workload.outcome()?;
+    workload.end()
+}
+
+/// A row is named by the variable that is the lock, or by the function that takes it.
+#[test]
+fn locks_by_the_place_that_waits() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut workload = Workload::start(WORKLOAD, &["--seconds", "6", "lock-queue"])?;
+    workload.go()?;
+    let pid = workload.pid().to_string();
+    let rows = |by: &str| {
+        let arguments = ["-p", &pid, "-d", "1500ms", "--by", by, "--top", "1"];
+        Dwell::text("locks", &arguments)
+    };
+    let (by_lock, by_site) = (rows("lock")?, rows("site")?);
+    let first = |text: &str| text.lines().find(|line| line.starts_with(" 1. ")).map(str::to_owned);
+    let (lock, site) = (first(&by_lock).context("no row")?, first(&by_site).context("no row")?);
+    ensure!(lock.contains("QUEUE"), "named by its variable: {by_lock}");
+    ensure!(site.contains("taken in") && !site.contains("QUEUE"), "named by its place: {by_site}");
+    ensure!(by_site.contains("woken by queue-*"), "behind whom: {by_site}");
+    workload.outcome()?;
+    workload.end()
+}
+
 #[test]
 fn a_priority_inversion() -> Result<()> {
     need_root!();

@@ -1,5 +1,7 @@
 //! Attaches, follows, and closes the books.
 
+mod chores;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -60,16 +62,6 @@ pub trait Progress {
 /// Records are drained this often: at 4 MiB and some 360 bytes for each thread that ends, the ring
 /// buffer has room for 100,000 ending threads a second.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
-
-/// Waits of ended threads are taken over when this many have gathered, or after this time.
-const TAKE_OVER_AT: usize = 500;
-const TAKE_OVER_EVERY: Duration = Duration::from_secs(5);
-
-/// Processes of a cgroup are compared with the followed ones this often.
-const CGROUP_EVERY: Duration = Duration::from_millis(500);
-
-/// A started command is looked at after this time: it may end with its threads, and with the window.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long before its time a change of the window is made known to the probes.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -234,117 +226,6 @@ impl Session {
                     progress.elapsed(self.began.elapsed());
                 }
             }
-        }
-    }
-
-    /// The chores of following; true when nobody is left to follow.
-    fn tick(&mut self) -> Result<bool> {
-        if let Some(meter) = &mut self.meter {
-            meter.tick(&mut self.probes, &self.tables);
-        }
-        self.drain();
-        let enough = self.collector.gone() >= TAKE_OVER_AT
-            || self.last_take_over.elapsed() >= TAKE_OVER_EVERY;
-        if self.collector.gone() > 0 && enough {
-            self.last_take_over = Instant::now();
-            self.take_over()?;
-        }
-        self.follow_cgroup()?;
-        self.look_at_command();
-        match self.options.selector {
-            Selector::WholeHost | Selector::Cgroup(_) => Ok(false),
-            _ => Ok(!self.tables.any_process()?),
-        }
-    }
-
-    fn drain(&mut self) {
-        self.drain_walks();
-        let collector = &mut self.collector;
-        self.tables.drain_events(|record| collector.on_record(record));
-        for (id, pid) in self.collector.new_stacks() {
-            if self.walks.origins.insert(id, pid).is_some() {
-                continue;
-            }
-            if let Some(stack) = self.tables.stack(id) {
-                self.symbolizer.remember(pid, &Walked::from(&stack).addresses);
-            }
-        }
-    }
-
-    fn drain_walks(&mut self) {
-        self.walks.drain(&mut self.tables, &mut self.symbolizer, &mut self.collector);
-    }
-
-    fn take_over(&mut self) -> Result<()> {
-        let mut gone = Vec::new();
-        self.tables.for_each_wait(|key, stats| {
-            if self.collector.is_gone(&key) {
-                gone.push((key, Box::new(*stats)));
-            }
-        })?;
-        let keys: Vec<_> = gone.iter().map(|(key, _)| *key).collect();
-        self.collector.take_over(gone);
-        for key in keys {
-            self.tables.forget_wait(&key);
-        }
-        self.take_over_locks()?;
-        self.collector.forget_gone();
-        Ok(())
-    }
-
-    /// What ended threads have left in the tables about locks.
-    fn take_over_locks(&mut self) -> Result<()> {
-        let (mut blames, mut locks) = (Vec::new(), Vec::new());
-        self.tables.for_each_blame(|key, blame| {
-            if self.collector.is_gone_blame(&key) {
-                blames.push((key, *blame));
-            }
-        })?;
-        self.tables.for_each_kernel_lock(|key, stats| {
-            if self.collector.is_gone_kernel_lock(&key) {
-                locks.push((key, *stats));
-            }
-        })?;
-        for (key, blame) in blames {
-            self.collector.add_blame(&key, &blame);
-            self.tables.forget_blame(&key);
-        }
-        for (key, stats) in locks {
-            self.collector.add_kernel_lock(&key, &stats);
-            self.tables.forget_kernel_lock(&key);
-        }
-        Ok(())
-    }
-
-    /// Processes moved into the cgroup: the probe has taken one thread each, the others come here.
-    fn follow_cgroup(&mut self) -> Result<()> {
-        let Selector::Cgroup(path) = &self.options.selector else { return Ok(()) };
-        if self.last_cgroup.elapsed() < CGROUP_EVERY {
-            return Ok(());
-        }
-        self.last_cgroup = Instant::now();
-        let Ok(cgroup) = find_cgroup(path) else { return Ok(()) };
-        let mut new = false;
-        for pid in cgroup.processes() {
-            if self.requested.insert(pid) {
-                self.probes.request(pid)?;
-                new = true;
-            }
-        }
-        if new {
-            self.probes.adopt()?;
-            self.probes.settle()?;
-        }
-        Ok(())
-    }
-
-    /// Where the threads of a started command may run, once, while they live.
-    fn look_at_command(&mut self) {
-        if let Selector::Command { pid, .. } = self.options.selector
-            && self.began.elapsed() >= LOOK_AFTER
-            && !self.cpu.has_looked()
-        {
-            self.cpu.look(&pids_below(&[pid]).unwrap_or_default());
         }
     }
 
