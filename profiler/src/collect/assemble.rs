@@ -252,7 +252,7 @@ impl Collector {
         Some(Wait {
             pid: Pid(key.pid),
             comm: names.clean(comm.as_bytes()),
-            thread_groups: row.groups.iter().map(|group| names.clean(group.as_bytes())).collect(),
+            thread_groups: cleaned(&row.groups, names),
             kind,
             syscall: (key.syscall != NO_SYSCALL).then(|| names.syscall(key.syscall)),
             object,

@@ -332,8 +332,11 @@ impl Collector {
     }
 }
 
-pub(super) fn cleaned(groups: &BTreeSet<String>, names: &mut dyn Names) -> Vec<String> {
-    groups.iter().map(|group| names.clean(group.as_bytes())).collect()
+pub(super) fn cleaned<'a>(
+    groups: impl IntoIterator<Item = &'a String>,
+    names: &mut dyn Names,
+) -> Vec<String> {
+    groups.into_iter().map(|group| names.clean(group.as_bytes())).collect()
 }
 
 fn sort(flags: u32) -> KernelLockSort {

@@ -50,7 +50,8 @@ pub struct Row {
     /// Threads that have ended: a program that creates threads without end has no end of numbers.
     ended_threads: u64,
     last_ended: u32,
-    pub groups: BTreeSet<String>,
+    /// Sorted; mostly one, for which a tree would take ten times its memory.
+    pub groups: Vec<String>,
     pub wakers: HashMap<(u32, u32), (Waker, u64)>,
     pub other_wakers: u64,
     /// Time and waits by the number of a reason.
@@ -82,8 +83,13 @@ impl Row {
 
     /// Notes the name of a waiting thread.
     pub fn note_group(&mut self, group: String) {
-        if self.groups.len() < GROUPS_KEPT {
-            self.groups.insert(group);
+        if self.groups.len() < GROUPS_KEPT
+            && let Err(place) = self.groups.binary_search(&group)
+        {
+            self.groups.insert(place, group);
+            if self.groups.len() == 1 {
+                self.groups.shrink_to_fit();
+            }
         }
     }
 
