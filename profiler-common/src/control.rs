@@ -41,6 +41,10 @@ pub struct Policy {
     /// The probes sit on typed tracepoints (`tp_btf`): the structures behind the arguments can be
     /// read without a helper's call.
     pub typed: u32,
+    /// Follow requests on the target's sockets.
+    pub requests: u32,
+    /// Look into the first bytes of a request for what it asks for.
+    pub labels: u32,
     /// Named so that no padding is left undefined.
     pub reserved: u32,
     /// First address of the kernel's scheduler text (`__sched_text_start`).
@@ -72,6 +76,12 @@ pub struct Loss {
     pub stack_failures: u64,
     /// Objects that found no place in the object table.
     pub objects: u64,
+    /// Connections that found no place in the table of those: their requests are not seen.
+    pub conns: u64,
+    /// Finished requests that found no place in the ring buffer.
+    pub turns: u64,
+    /// Labels that found no place: their requests go by the address alone.
+    pub labels: u64,
     /// Records that found no place in the ring buffer.
     pub events: u64,
     /// Kernel memory that could not be read.
@@ -92,4 +102,4 @@ pub struct Loss {
 }
 
 const _: () = assert!(size_of::<Control>() == 24);
-const _: () = assert!(size_of::<Policy>() == 64);
+const _: () = assert!(size_of::<Policy>() == 72);

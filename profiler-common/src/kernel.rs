@@ -147,6 +147,16 @@ offsets! {
     sk_net = "sock_common"."skc_net",
     /// IPPROTO_ number.
     sk_protocol = "sock"."sk_protocol",
+    /// SOCK_ number.
+    sk_type = "sock"."sk_type",
+    /// The file's side of a socket; none until it is accepted.
+    sk_socket = "sock"."sk_socket",
+    /// Connections that wait to be accepted.
+    sk_ack_backlog = "sock"."sk_ack_backlog",
+    /// How many of them there may be.
+    sk_max_ack_backlog = "sock"."sk_max_ack_backlog",
+    /// The open file of a socket.
+    socket_file = "socket"."file",
     /// Identity of a network namespace.
     net_ns = "net"."ns",
     /// Inode number of a namespace.

@@ -15,5 +15,6 @@ pub mod object;
 pub mod state;
 pub mod syscall;
 pub mod thread;
+pub mod turn;
 pub mod unwind;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use crate::blame::Past;
 use crate::state::State;
+use crate::turn::Intermission;
 use crate::unwind::{Position, StackMemo};
 use crate::wait::WaitKey;
 
@@ -171,11 +172,16 @@ pub struct ThreadEntry {
     pub memo: StackMemo,
     /// Its last waits.
     pub past: Past,
+    /// What it did since the last event of its connections.
+    pub intermission: Intermission,
 }
 
 const _: () = assert!(size_of::<ThreadRecord>() == 424);
 const _: () = assert!(
     size_of::<ThreadEntry>()
-        == size_of::<ThreadRecord>() + size_of::<StackMemo>() + size_of::<Past>()
+        == size_of::<ThreadRecord>()
+            + size_of::<StackMemo>()
+            + size_of::<Past>()
+            + size_of::<Intermission>()
 );
 const _: () = assert!(size_of::<Waker>() == 32);

@@ -16,6 +16,8 @@ static POLICY: Policy = Policy {
     cgroup_level: 0,
     user_stacks: 0,
     typed: 0,
+    requests: 0,
+    labels: 0,
     reserved: 0,
     sched_text_start: 0,
     sched_text_end: 0,
@@ -73,6 +75,8 @@ policy! {
     cgroup_level: u32,
     user_stacks: u32,
     typed: u32,
+    requests: u32,
+    labels: u32,
     sched_text_start: u64,
     sched_text_end: u64,
 }
@@ -101,7 +105,7 @@ pub mod field {
         fdt_fd, file_inode, file_path, file_private_data, path_dentry, dentry_name,
         qstr_name, inode_mode, inode_ino, inode_sb, sb_dev, sb_magic, mapping_host, socket_sk,
         sk_family, sk_rcv_saddr, sk_daddr, sk_v6_rcv_saddr, sk_v6_daddr, sk_num, sk_dport,
-        sk_state, sk_net, sk_protocol, net_ns, ns_inum, unix_addr, unix_peer, unix_address_len,
+        sk_state, sk_net, sk_protocol, sk_type, sk_socket, sk_ack_backlog, sk_max_ack_backlog, socket_file, net_ns, ns_inum, unix_addr, unix_peer, unix_address_len,
         unix_address_name, css_set_dfl_cgrp, cgroup_level, cgroup_kn, cgroup_ancestors, kernfs_id,
     }
 }
@@ -144,4 +148,4 @@ impl Field {
     }
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 66 * 4);
+const _: () = assert!(size_of::<KernelOffsets>() == 71 * 4);

@@ -12,11 +12,14 @@ use profiler_common::control::{Control, Loss};
 use profiler_common::event::{COPY_BYTES, PartialStack};
 use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
 use profiler_common::object::Object;
+use profiler_common::state::State;
 use profiler_common::thread::ThreadEntry;
+use profiler_common::turn::{Conn, Label, Listener, PeerKey, PeerStats, Serving};
 use profiler_common::unwind::{NEAR_WORDS, Row, RowKey};
 use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
 use crate::blame::Search;
+use crate::label::Text;
 use crate::probes::switch::Moment;
 use crate::unwind::Walk;
 
@@ -75,9 +78,39 @@ pub static ROWS: HashMap<RowKey, Row> = HashMap::with_max_entries(131_072, BPF_F
 #[map(name = "dwell_objects")]
 pub static OBJECTS: HashMap<u64, Object> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// Listening TCP ports: network namespace (inode number) << 16 | port.
+/// Who listens: `LISTEN_OF_` by network namespace (inode number) << 16 | port for TCP, by the address
+/// of the bound name in the kernel for Unix sockets.
 #[map(name = "dwell_listen")]
 pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// A value of [`LISTENERS`]: not, or not known to be, of the target.
+pub const LISTEN_OF_OTHERS: u32 = 1;
+/// A value of [`LISTENERS`]: what is accepted from it, the target serves.
+pub const LISTEN_OF_TARGET: u32 = 2;
+
+/// Connections by the address of their `struct sock`.
+#[map(name = "dwell_conns")]
+pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// What threads serve, by the address of their `task_struct`.
+#[map(name = "dwell_serving")]
+pub static SERVING: HashMap<u64, Serving> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Labels by the hash of what they say.
+#[map(name = "dwell_labels")]
+pub static LABELS: HashMap<u64, Label> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+
+/// Calls to peers.
+#[map(name = "dwell_peers")]
+pub static PEERS: HashMap<PeerKey, PeerStats> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+
+/// Queues of connections that wait to be accepted, by the address of the listening `struct sock`.
+#[map(name = "dwell_accept")]
+pub static QUEUED: HashMap<u64, Listener> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+
+/// Finished turns: a buffer of its own, as there can be many of them.
+#[map(name = "dwell_turns")]
+pub static TURNS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// Data is drained on a timer: a wakeup from inside the scheduler would cost more than it brings.
 pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
@@ -146,6 +179,36 @@ pub enum Place {
     Contention = 2,
 }
 
+/// Work space for what happens on sockets.
+#[repr(C)]
+pub struct RequestScratch {
+    pub object: Object,
+    /// Counters of the thread at this instant.
+    pub counters: [u64; State::COUNT],
+    pub text: Text,
+    /// The instant, and the thread.
+    pub now: u64,
+    pub task: u64,
+}
+
+#[map(name = "dwell_req_temp")]
+pub static REQUEST_SCRATCH: PerCpuArray<RequestScratch> = PerCpuArray::with_max_entries(3, 0);
+
+/// Where a [`RequestScratch`] is used. Data arrives in an interrupt, which can hit the others, and from
+/// Linux 7 on a thread can be preempted inside a program: the kernel runs others then, but not the same.
+#[derive(Clone, Copy)]
+pub enum RequestPlace {
+    Arrival = 0,
+    Receive = 1,
+    Send = 2,
+}
+
+#[inline(always)]
+pub fn request_scratch(place: RequestPlace) -> Option<&'static mut RequestScratch> {
+    // SAFETY: per CPU and used by one at a time; see `RequestPlace`.
+    REQUEST_SCRATCH.get_ptr_mut(place as u32).map(|scratch| unsafe { &mut *scratch })
+}
+
 /// Zeroes from which new entries are made; never written.
 #[map(name = "dwell_zero_t")]
 pub static BLANK_THREAD: Array<ThreadEntry> = Array::with_max_entries(1, 0);
@@ -153,6 +216,13 @@ pub static BLANK_THREAD: Array<ThreadEntry> = Array::with_max_entries(1, 0);
 pub static BLANK_WAIT: Array<WaitStats> = Array::with_max_entries(1, 0);
 #[map(name = "dwell_zero_k")]
 pub static BLANK_KERNEL_LOCK: Array<KernelLockStats> = Array::with_max_entries(1, 0);
+
+#[map(name = "dwell_zero_c")]
+pub static BLANK_CONN: Array<Conn> = Array::with_max_entries(1, 0);
+#[map(name = "dwell_zero_s")]
+pub static BLANK_SERVING: Array<Serving> = Array::with_max_entries(1, 0);
+#[map(name = "dwell_zero_p")]
+pub static BLANK_PEER: Array<PeerStats> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {

@@ -9,9 +9,12 @@ use profiler_common::object::{
 
 use profiler_common::unwind::mix;
 
+use crate::adopt::followed;
+use crate::conn::note_target;
 use crate::file::File;
 use crate::globals::field;
-use crate::maps::{self, LISTENERS, OBJECTS};
+use crate::maps::{self, LISTEN_OF_OTHERS, LISTENERS, OBJECTS};
+use crate::task::Task;
 
 /// TCP_LISTEN (include/net/tcp_states.h), for Unix sockets too.
 pub const LISTENING: u8 = 10;
@@ -23,9 +26,14 @@ const SUN_PATH: u64 = 2;
 /// is not part of the object.
 #[inline(always)]
 pub fn describe(file: File, object: &mut Object) -> u16 {
+    describe_sock(field::socket_sk().read(file.private_data()), object)
+}
+
+/// The same for the socket itself.
+#[inline(always)]
+pub fn describe_sock(sock: u64, object: &mut Object) -> u16 {
     clear(object);
     object.tag = TAG_SOCKET;
-    let sock: u64 = field::socket_sk().read(file.private_data());
     object.family = field::sk_family().read::<u16>(sock) as u8;
     match object.family {
         FAMILY_INET | FAMILY_INET6 => describe_inet(sock, object),
@@ -174,14 +182,18 @@ fn word(bytes: &[u8; 16], at: usize) -> u64 {
     unsafe { bytes.as_ptr().add(at).cast::<u64>().read_unaligned() }
 }
 
-/// A TCP socket began or ceased to listen.
+/// A TCP socket begins to listen, in the context of the thread that asks for it.
 #[inline(always)]
-pub fn on_state_change(sock: u64, new_state: u32) {
-    if new_state != LISTENING as u32 {
-        return;
+pub fn begins_to_listen(sock: u64) {
+    if followed(Task::current()).is_some() {
+        return note_target(sock);
     }
     let port: u16 = field::sk_num().read(sock);
-    if LISTENERS.insert(&listener_key(sock, port), &1, 0).is_err() {
+    let key = listener_key(sock, port);
+    if LISTENERS
+        .insert(&key, &LISTEN_OF_OTHERS, BPF_NOEXIST as u64)
+        .is_err_and(|error| error != -17)
+    {
         maps::count(|loss| loss.objects += 1);
     }
 }

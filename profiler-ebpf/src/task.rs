@@ -1,6 +1,6 @@
 //! Reads `task_struct` and what hangs on it.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use profiler_common::kernel::task_flag;
 use profiler_common::thread::Comm;
 
@@ -28,6 +28,24 @@ pub fn read<T: Default>(address: u64) -> T {
         return T::default();
     }
     value
+}
+
+/// Reads a name that ends with a NUL, or where there is no more place.
+#[inline(always)]
+pub fn read_name(address: u64) -> Comm {
+    let mut name = Comm::default();
+    // SAFETY: the destination is a local of that size; the helper checks the source.
+    let result = unsafe {
+        bpf_probe_read_kernel_str(
+            name.as_mut_ptr().cast(),
+            size_of::<Comm>() as u32,
+            address as *const core::ffi::c_void,
+        )
+    };
+    if result < 0 {
+        count_failed_read();
+    }
+    name
 }
 
 /// Out of line: it would be repeated at each of some fifty reads.

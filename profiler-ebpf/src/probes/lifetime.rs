@@ -11,7 +11,7 @@ use crate::adopt::{
 use crate::log::trace;
 use crate::maps::PROCESSES;
 use crate::task::Task;
-use crate::{blame, globals, memo};
+use crate::{blame, globals, memo, task};
 
 hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
     trace!(&context, "fork: {}", Task(context.arg(1)).global_tid());
@@ -66,6 +66,13 @@ fn exec(task: Task) {
         follow(task, State::Running, now);
     }
 }
+
+// Before the new name is in its place.
+hook!("task_rename", dwell_rename, dwell_rename_raw, |context| {
+    if let Some(record) = followed(Task(context.arg(0))) {
+        record.comm = task::read_name(context.arg(1));
+    }
+});
 
 hook!("sched_process_exit", dwell_exit, dwell_exit_raw, |context| {
     trace!(&context, "exit: {}", Task(context.arg(0)).global_tid());

@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod contention;
 pub mod lifetime;
 pub mod page_fault;
+pub mod request;
 pub mod seed;
 pub mod socket;
 pub mod switch;

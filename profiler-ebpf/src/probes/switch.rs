@@ -5,6 +5,7 @@ use profiler_common::blame::{SHORTEST_SPAN_NS, WOKEN_EARLY_NS};
 use profiler_common::kernel::task_state;
 use profiler_common::state::{State, is_wait};
 use profiler_common::thread::{CAUSE_THREAD, CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
+use profiler_common::turn::Intermission;
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed_entry};
@@ -228,10 +229,32 @@ pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
         };
         queue::leave(record, now, by, start);
     }
+    if globals::requests() != 0 {
+        pause(&mut entry.intermission, record, entry.past.reason, now.saturating_sub(since), now);
+    }
     let past = &mut entry.past;
     if record.open.key.kind == State::Futex as u8 {
         past.futex = record.open.key.object;
         past.futex_since_ns = now;
     }
     blame::keep(past, &record.open.key, since, now);
+}
+
+/// Keeps, of the wait that ends now, what the requests of the thread need.
+#[inline(always)]
+fn pause(pause: &mut Intermission, record: &ThreadRecord, reason: u64, ns: u64, now: u64) {
+    let kind = record.open.key.kind;
+    if kind == State::Socket as u8 || kind == State::Poll as u8 {
+        pause.idle_end_ns = now;
+        pause.idle_ready_ns = record.totals_ns[State::Runnable as usize];
+    }
+    if pause.serves == 0 && pause.parked_end_ns == 0 {
+        pause.parked_end_ns = now;
+        pause.parked_ns = ns;
+        pause.parked_kind = kind as u64;
+    } else if ns > pause.longest.ns {
+        pause.longest.ns = ns;
+        pause.longest.key = record.open.key;
+        pause.longest.reason = reason;
+    }
 }

@@ -113,6 +113,7 @@ pub fn empty() -> Profile {
         kernel_locks: Vec::new(),
         stuck: Vec::new(),
         cpu_waits: Vec::new(),
+        requests: crate::model::Requests::default(),
     }
 }
 

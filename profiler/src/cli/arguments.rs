@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::duration;
 use crate::kernel::Limits;
+use crate::session::RequestOptions;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -159,9 +160,33 @@ pub struct Attach {
     #[arg(long)]
     pub json: bool,
 
+    /// Whether to follow requests.
+    #[command(flatten)]
+    pub requests: RequestArguments,
+
     /// What the report shows.
     #[command(flatten)]
     pub report: ReportArguments,
+}
+
+/// Whether and how to follow requests.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct RequestArguments {
+    /// Do not follow requests: cheaper by some 1 us for each
+    #[arg(long)]
+    pub no_requests: bool,
+
+    /// Read nothing of what requests say: they go by address alone
+    #[arg(long)]
+    pub no_labels: bool,
+}
+
+impl RequestArguments {
+    /// In the words of a session.
+    pub fn options(self) -> Option<RequestOptions> {
+        (!self.no_requests).then_some(RequestOptions { labels: !self.no_labels })
+    }
 }
 
 /// Whom to follow, for how long, and how.

@@ -10,7 +10,7 @@ use super::command::Started;
 use super::output;
 use super::progress::Line;
 use crate::model::Profile;
-use crate::session::{Ended, Options, Session};
+use crate::session::{Ended, Options, RequestOptions, Session};
 use crate::target::Selector;
 
 /// Runs `dwell attach`.
@@ -18,7 +18,7 @@ use crate::target::Selector;
 /// # Errors
 /// One that says what to do.
 pub fn run(attach: Attach) -> Result<()> {
-    let profile = follow(&attach.follow)?;
+    let profile = follow(&attach.follow, attach.requests.options())?;
     output::print(&profile, attach.json, attach.report)
 }
 
@@ -26,7 +26,7 @@ pub fn run(attach: Attach) -> Result<()> {
 ///
 /// # Errors
 /// One that says what to do.
-pub fn follow(follow: &Follow) -> Result<Profile> {
+pub fn follow(follow: &Follow, requests: Option<RequestOptions>) -> Result<Profile> {
     let (selector, started) = select(follow)?;
     let options = Options {
         selector,
@@ -34,6 +34,7 @@ pub fn follow(follow: &Follow) -> Result<Profile> {
         duration: follow.duration,
         limits: follow.probes.limits(),
         user_stacks: !follow.probes.no_stacks,
+        requests,
         raw_tracepoints: follow.probes.raw_tracepoints,
     };
     profile(options, started)
@@ -116,6 +117,7 @@ pub fn options(selector: Selector, duration: Duration) -> Options {
         duration: Some(duration),
         limits: crate::kernel::Limits::default(),
         user_stacks: true,
+        requests: Some(RequestOptions { labels: true }),
         raw_tracepoints: false,
     }
 }

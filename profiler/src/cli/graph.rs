@@ -12,7 +12,7 @@ use crate::view;
 /// # Errors
 /// One that says what to do.
 pub fn run(options: GraphOptions) -> Result<()> {
-    let profile = attach::follow(&options.follow)?;
+    let profile = attach::follow(&options.follow, None)?;
     match options.format {
         _ if options.json => output::write_document(&profile, By::Lock),
         GraphFormat::Json => output::write_document(&profile, By::Lock),

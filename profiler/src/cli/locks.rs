@@ -11,7 +11,7 @@ use crate::analyze::By;
 /// # Errors
 /// One that says what to do.
 pub fn run(locks: Locks) -> Result<()> {
-    let profile = attach::follow(&locks.follow)?;
+    let profile = attach::follow(&locks.follow, None)?;
     let by = match locks.by {
         LocksBy::Lock => By::Lock,
         LocksBy::Site => By::Site,

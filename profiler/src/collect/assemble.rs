@@ -15,8 +15,9 @@ use super::describe;
 use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State,
-    Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
+    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, Requests,
+    StackReach, State, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked,
+    Window,
 };
 
 /// Sums of waits by what they share.
@@ -119,6 +120,7 @@ impl Collector {
             kernel_locks,
             stuck,
             cpu_waits,
+            requests: Requests::default(),
         }
     }
 

@@ -137,6 +137,8 @@ const SETUP: Setup = Setup {
         cgroup_level: 0,
         user_stacks: 1,
         typed: 0,
+        requests: 1,
+        labels: 1,
         reserved: 0,
         sched_text_start: 0,
         sched_text_end: 0,

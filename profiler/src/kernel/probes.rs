@@ -28,9 +28,15 @@ const fn needed(tracepoint: &'static str, program: &'static str, raw_twin: &'sta
     Hook { tracepoint, program, raw_twin, optional: None }
 }
 
+/// What is lost without the hooks of sockets (Linux 6.3).
+const REQUESTS: &str = "requests";
+
+/// What is lost without the hook of cgroups.
+const MOVES: &str = "processes moved into a cgroup later";
+
 /// The lifetimes come before the switches: a thread born while the probes are being attached is
 /// then followed before its first switch.
-pub(super) const HOOKS: [Hook; 12] = [
+pub(super) const HOOKS: [Hook; 16] = [
     needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
     needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
     needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
@@ -43,6 +49,30 @@ pub(super) const HOOKS: [Hook; 12] = [
         program: "dwell_sockstate",
         raw_twin: "dwell_sockstate_raw",
         optional: Some("roles of sockets that begin to listen later"),
+    },
+    Hook {
+        tracepoint: "task_rename",
+        program: "dwell_rename",
+        raw_twin: "dwell_rename_raw",
+        optional: Some("names that threads take later"),
+    },
+    Hook {
+        tracepoint: "sk_data_ready",
+        program: "dwell_arrival",
+        raw_twin: "dwell_arrival_raw",
+        optional: Some(REQUESTS),
+    },
+    Hook {
+        tracepoint: "sock_recv_length",
+        program: "dwell_receive",
+        raw_twin: "dwell_receive_raw",
+        optional: Some(REQUESTS),
+    },
+    Hook {
+        tracepoint: "sock_send_length",
+        program: "dwell_send",
+        raw_twin: "dwell_send_raw",
+        optional: Some(REQUESTS),
     },
     Hook {
         tracepoint: "mm_filemap_fault",
@@ -66,7 +96,7 @@ pub(super) const HOOKS: [Hook; 12] = [
         tracepoint: "cgroup_attach_task",
         program: "dwell_cgroup",
         raw_twin: "dwell_cgroup_raw",
-        optional: Some("processes moved into a cgroup later"),
+        optional: Some(MOVES),
     },
 ];
 
@@ -238,7 +268,7 @@ impl Probes {
             source: Box::new(error),
         })?;
         for hook in &HOOKS {
-            if hook.tracepoint == "cgroup_attach_task" && setup.policy.cgroup_id == 0 {
+            if !is_wanted(hook, &setup.policy) {
                 continue;
             }
             let outcome = match typed {
@@ -326,6 +356,15 @@ impl Probes {
         let mut control = self.control.get(&0, 0).map_err(|error| refused(&error))?.0;
         change(&mut control);
         self.control.set(0, PlainControl(control), 0).map_err(|error| refused(&error))
+    }
+}
+
+/// Whether what was asked for needs this hook.
+fn is_wanted(hook: &Hook, policy: &Policy) -> bool {
+    match hook.optional {
+        Some(REQUESTS) => policy.requests != 0,
+        Some(MOVES) => policy.cgroup_id != 0,
+        _ => true,
     }
 }
 

@@ -7,6 +7,7 @@ mod histogram;
 mod ids;
 mod lock;
 mod profile;
+mod request;
 mod stack;
 mod wait;
 
@@ -20,6 +21,10 @@ pub use lock::{
     ReasonId, Stuck,
 };
 pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
+pub use request::{
+    AcceptQueue, Band, Budget, Called, Durations, Part, Peer, PeerId, PlaceId, RequestGroup,
+    RequestLabel, Requests, Samples, Server, Service, SlowRequest, WaitPlace,
+};
 pub use stack::Walked;
 pub use wait::{Cause, Direction, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};
 

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CpuSupply, CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, State, Stuck, Tid, Wait,
+    CpuSupply, CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, Requests, State, Stuck,
+    Tid, Wait,
 };
 
 /// Everything known about one window.
@@ -33,6 +34,8 @@ pub struct Profile {
     pub stuck: Vec<Stuck>,
     /// Waits for a CPU.
     pub cpu_waits: Vec<CpuWait>,
+    /// Requests that were answered.
+    pub requests: Requests,
 }
 
 impl Profile {

@@ -7,4 +7,4 @@ mod run;
 mod seeds;
 mod walks;
 
-pub use run::{Ended, Options, Progress, Session};
+pub use run::{Ended, Options, Progress, RequestOptions, Session};

@@ -36,8 +36,17 @@ pub struct Options {
     pub limits: Limits,
     /// Take user stacks.
     pub user_stacks: bool,
+    /// Follow requests; none: do not.
+    pub requests: Option<RequestOptions>,
     /// Use plain raw tracepoints.
     pub raw_tracepoints: bool,
+}
+
+/// How to follow requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// Look into their first bytes for what they ask for.
+    pub labels: bool,
 }
 
 /// Why a window ended.
@@ -355,6 +364,8 @@ fn policy(options: &Options) -> Result<Policy> {
         whole_host: u32::from(options.selector == Selector::WholeHost),
         follow_children: u32::from(options.children),
         user_stacks: u32::from(options.user_stacks),
+        requests: u32::from(options.requests.is_some()),
+        labels: u32::from(options.requests.is_some_and(|requests| requests.labels)),
         ..Policy::default()
     };
     match &options.selector {

@@ -1,0 +1,177 @@
+//! Connections of the target: which there are, and which end of them is the target's.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
+use profiler_common::turn::{CONN_CLIENT, CONN_OTHER, CONN_SERVER, Conn, Listener};
+
+use crate::globals::field;
+use crate::maps::{
+    self, BLANK_CONN, CONNS, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, LISTENERS, QUEUED, RequestScratch,
+};
+use crate::socket::{self, LISTENING};
+
+/// TCP_ESTABLISHED and TCP_CLOSE (include/net/tcp_states.h).
+const ESTABLISHED: u8 = 1;
+pub const CLOSED: u32 = 7;
+/// IPPROTO_TCP (include/uapi/linux/in.h).
+const TCP: u16 = 6;
+/// SOCK_STREAM (include/linux/net.h).
+const STREAM: u16 = 1;
+
+/// The connection of this socket, if it is known.
+#[inline(always)]
+pub fn known(sock: u64) -> Option<&'static mut Conn> {
+    let conn = CONNS.get_ptr_mut(&sock)?;
+    // SAFETY: written by the thread that uses the socket, and in words of its own by the arrival of
+    // data; two threads that use it at the same time can spoil its figures, and nothing else.
+    Some(unsafe { &mut *conn })
+}
+
+/// The connection of a socket that a thread of the target uses; one of its own for each accepted or
+/// connected socket, also where the kernel uses the memory of a closed one again.
+#[inline(always)]
+pub fn of(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
+    match known(sock) {
+        Some(conn) => Some(conn),
+        None => open(sock, scratch),
+    }
+}
+
+#[inline(never)]
+fn open(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
+    let blank = BLANK_CONN.get(0)?;
+    // Data that arrives meanwhile may have been first.
+    let _same = CONNS.insert(&sock, blank, BPF_NOEXIST as u64);
+    let conn = known(sock)?;
+    describe(sock, conn, scratch);
+    Some(conn)
+}
+
+/// The kernel has used the memory of a closed socket again.
+#[inline(never)]
+pub fn describe_again(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
+    conn.number += 1;
+    conn.server = 0;
+    conn.multiplexed = 0;
+    describe(sock, conn, scratch);
+}
+
+#[inline(always)]
+fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
+    let peer_port = socket::describe_sock(sock, &mut scratch.object);
+    let role = match scratch.object.role {
+        _ if !is_stream(sock) => CONN_OTHER,
+        ROLE_SERVER => CONN_SERVER,
+        ROLE_CLIENT => CONN_CLIENT,
+        _ => CONN_OTHER,
+    };
+    if role == CONN_SERVER {
+        note_target(sock);
+    }
+    conn.role = role;
+    conn.peer_port = peer_port;
+    conn.turn.service = if role == CONN_OTHER { 0 } else { socket::intern(&scratch.object) };
+    conn.turn.sock = sock;
+    conn.ino = inode(sock);
+}
+
+/// Forgets what is known of a socket.
+#[inline(always)]
+pub fn forget(sock: u64) {
+    let _gone = CONNS.remove(&sock);
+}
+
+/// Whether the socket is still the one that it was when its connection was noted. What arrives
+/// before a connection is accepted finds no inode there.
+#[inline(always)]
+pub fn is_same(sock: u64, conn: &mut Conn) -> bool {
+    let ino = inode(sock);
+    if conn.ino == 0 {
+        conn.ino = ino;
+    }
+    conn.ino == ino
+}
+
+#[inline(always)]
+fn inode(sock: u64) -> u64 {
+    let socket: u64 = field::sk_socket().load(sock);
+    let file: u64 = field::socket_file().load(socket);
+    let inode: u64 = field::file_inode().load(file);
+    field::inode_ino().load(inode)
+}
+
+/// Only streams have turns.
+#[inline(always)]
+fn is_stream(sock: u64) -> bool {
+    match field::sk_family().load::<u16>(sock) as u8 {
+        FAMILY_INET | FAMILY_INET6 => field::sk_protocol().load::<u16>(sock) == TCP,
+        FAMILY_UNIX => field::sk_type().load::<u16>(sock) == STREAM,
+        _ => false,
+    }
+}
+
+/// Key of [`LISTENERS`] for the listener that a socket is, or was accepted from; 0 for none. Accepted
+/// Unix sockets share the address of their listener (`unix_stream_connect`, net/unix/af_unix.c).
+#[inline(always)]
+fn listener_of(sock: u64) -> u64 {
+    match field::sk_family().load::<u16>(sock) as u8 {
+        FAMILY_INET | FAMILY_INET6 => socket::listener_key(sock, field::sk_num().load(sock)),
+        FAMILY_UNIX => field::unix_addr().read(sock),
+        _ => 0,
+    }
+}
+
+/// A thread of the target serves what was accepted from this listener, or listens.
+#[inline(always)]
+pub fn note_target(sock: u64) {
+    let key = listener_of(sock);
+    if key != 0 && LISTENERS.insert(&key, &LISTEN_OF_TARGET, 0).is_err() {
+        maps::count(|loss| loss.objects += 1);
+    }
+}
+
+/// Data, or a connection, has arrived at a socket of which nothing is known.
+#[inline(always)]
+pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {
+    let state: u8 = field::sk_state().load(sock);
+    if state != ESTABLISHED && state != LISTENING {
+        return;
+    }
+    let key = listener_of(sock);
+    if key == 0 {
+        return;
+    }
+    // SAFETY: one word, read at once.
+    let owner = unsafe { LISTENERS.get(&key) }.copied().unwrap_or(LISTEN_OF_OTHERS);
+    if owner != LISTEN_OF_TARGET {
+        return;
+    }
+    if state == LISTENING {
+        connection_waits(sock, scratch);
+    } else if let Some(conn) = open(sock, scratch) {
+        conn.next_arrival_ns = now;
+    } else {
+        maps::count(|loss| loss.conns += 1);
+    }
+}
+
+/// A connection waits to be accepted.
+#[inline(never)]
+fn connection_waits(sock: u64, scratch: &mut RequestScratch) {
+    let waiting: u32 = field::sk_ack_backlog().load(sock);
+    let limit: u32 = field::sk_max_ack_backlog().load(sock);
+    if QUEUED.get_ptr(&sock).is_none() {
+        socket::describe_sock(sock, &mut scratch.object);
+        let service = socket::intern(&scratch.object);
+        let _full = QUEUED.insert(&sock, &Listener { service, ..Listener::default() }, 0);
+    }
+    let Some(listener) = QUEUED.get_ptr_mut(&sock) else { return };
+    // SAFETY: a race with another CPU can lose one of its counts.
+    let listener = unsafe { &mut *listener };
+    listener.count += 1;
+    listener.waiting_sum += waiting as u64;
+    listener.limit = limit;
+    if waiting > listener.waiting_most {
+        listener.waiting_most = waiting;
+    }
+}

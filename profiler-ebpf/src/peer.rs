@@ -1,0 +1,162 @@
+//! Calls that the target makes to others, and for whom.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use profiler_common::histogram::{BUCKETS, bucket_of};
+use profiler_common::thread::ThreadEntry;
+use profiler_common::turn::{
+    Conn, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED, PeerKey, PeerStats, TURN_MORE_PEERS,
+};
+
+use crate::conn;
+use crate::maps::{self, BLANK_PEER, RequestScratch, slot};
+use crate::serving;
+use crate::task::Task;
+
+/// The current thread has sent part of a call.
+#[inline(always)]
+pub fn sent(sock: u64, task: Task, conn: &mut Conn, now: u64, scratch: &mut RequestScratch) {
+    if conn.phase == PHASE_RECEIVED {
+        // More of the same: no answer has come yet.
+        return;
+    }
+    finish(conn);
+    if !conn::is_same(sock, conn) {
+        conn::describe_again(sock, conn, scratch);
+    }
+    conn.phase = PHASE_RECEIVED;
+    conn.turn.received_ns = now;
+    conn.next_arrival_ns = 0;
+    conn.caller = 0;
+    let Some(serving) = serving::of(task) else { return };
+    if serving.focus == 0 {
+        return;
+    }
+    let Some(caller) = caller(serving.focus, serving.focus_number) else { return };
+    conn.caller = serving.focus;
+    conn.caller_number = serving.focus_number;
+    if caller.open_calls == 0 {
+        caller.calls_since_ns = now;
+        // What the thread has done for it since its last event is not credited yet.
+        caller.calls_own_ns = caller.turn.parts.own_sum_ns + (now - serving.at_ns);
+    } else {
+        caller.turn.calls_parallel += 1;
+    }
+    caller.open_calls += 1;
+}
+
+/// The request that a call is made for, if it is still being served.
+#[inline(always)]
+fn caller(sock: u64, number: u64) -> Option<&'static mut Conn> {
+    let caller = conn::known(sock)?;
+    if caller.number == number && caller.phase == PHASE_RECEIVED { Some(caller) } else { None }
+}
+
+/// The current thread has received part of the answer to a call.
+#[inline(always)]
+pub fn received(
+    task: Task,
+    entry: &mut ThreadEntry,
+    conn: &mut Conn,
+    now: u64,
+    scratch: &mut RequestScratch,
+) {
+    if conn.phase == PHASE_IDLE {
+        return;
+    }
+    let is_first = conn.phase == PHASE_RECEIVED;
+    let from = if is_first { conn.turn.received_ns } else { conn.turn.last_sent_ns };
+    conn.phase = PHASE_ANSWERED;
+    conn.turn.last_sent_ns = now;
+    let arrived = conn.next_arrival_ns;
+    conn.next_arrival_ns = 0;
+    conn.turn.pid = entry.record.pid;
+    if conn.caller == 0 {
+        return;
+    }
+    let Some(caller) = caller(conn.caller, conn.caller_number) else { return };
+    let Some(serving) = serving::of(task) else { return };
+    if serving.focus != conn.caller {
+        // The thread goes on with the one that it called for.
+        serving::snapshot(&entry.record, now, &mut scratch.counters);
+        let mut event = serving::Event { sock: conn.caller, conn: caller, now, sends: false };
+        if serving.focus == 0 {
+            // Since its last answer it has worked for nobody, or only waited for this.
+            serving::restart(serving, entry, &scratch.counters, now);
+        } else {
+            serving::credit(serving, entry, &scratch.counters, &mut event);
+        }
+        serving::turn_to(serving, entry, conn.caller, conn.caller_number);
+    }
+    let own = caller.turn.parts.own_sum_ns + (now - serving.at_ns);
+    if is_first && caller.open_calls > 0 {
+        caller.open_calls -= 1;
+        if caller.open_calls == 0 {
+            let open = now - caller.calls_since_ns;
+            caller.turn.calls_ns += open;
+            // The answer lay there while the thread did other things: those were in its way.
+            let late =
+                if arrived > caller.calls_since_ns && arrived < now { now - arrived } else { 0 };
+            let elsewhere = open.saturating_sub(own.saturating_sub(caller.calls_own_ns));
+            caller.turn.parts.peers_ns += elsewhere.saturating_sub(late);
+        }
+    }
+    note(conn, caller, is_first, now - from);
+}
+
+/// Adds (a part of) a call to what the request has called.
+#[inline(always)]
+fn note(conn: &Conn, caller: &mut Conn, is_first: bool, ns: u64) {
+    let turn = &mut caller.turn;
+    turn.calls_count += is_first as u32;
+    let whole = conn.turn.last_sent_ns - conn.turn.received_ns;
+    for place in 0..PEERS {
+        let calls = &mut turn.calls[place];
+        if calls.count == 0 {
+            calls.peer = conn.turn.service;
+            calls.peer_port = conn.peer_port;
+        } else if calls.peer != conn.turn.service {
+            continue;
+        }
+        calls.count += is_first as u32;
+        calls.ns += ns;
+        if whole > calls.max_ns {
+            calls.max_ns = whole;
+        }
+        return;
+    }
+    turn.header.reserved |= TURN_MORE_PEERS;
+}
+
+/// A call has been answered whole: adds it to its sums.
+#[inline(always)]
+pub fn finish(conn: &mut Conn) {
+    if conn.phase != PHASE_ANSWERED {
+        return;
+    }
+    conn.phase = PHASE_IDLE;
+    let key =
+        PeerKey { peer: conn.turn.service, pid: conn.turn.pid, serving: (conn.caller != 0) as u32 };
+    let Some(stats) = stats(&key) else {
+        maps::count(|loss| loss.objects += 1);
+        return;
+    };
+    let ns = conn.turn.last_sent_ns - conn.turn.received_ns;
+    stats.count += 1;
+    stats.total_ns += ns;
+    stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
+    stats.histogram[slot(bucket_of(ns), BUCKETS)] += 1;
+    stats.peer_port = conn.peer_port;
+}
+
+#[inline(always)]
+fn stats(key: &PeerKey) -> Option<&'static mut PeerStats> {
+    use crate::maps::PEERS as TABLE;
+    if let Some(stats) = TABLE.get_ptr_mut(key) {
+        // SAFETY: threads of a process can race for it, and lose a count.
+        return Some(unsafe { &mut *stats });
+    }
+    let blank = BLANK_PEER.get(0)?;
+    TABLE.insert(key, blank, BPF_NOEXIST as u64).ok()?;
+    // SAFETY: as above.
+    TABLE.get_ptr_mut(key).map(|stats| unsafe { &mut *stats })
+}

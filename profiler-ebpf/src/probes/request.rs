@@ -1,0 +1,83 @@
+//! `sk_data_ready`, `sock_recv_length` and `sock_send_length` (Linux 6.3): data arrives at a socket, is
+//! received, and is sent. The last two fire at the end of the call, in the context of its thread.
+
+use profiler_common::turn::{CONN_CLIENT, CONN_SERVER};
+
+use super::{clock, hook};
+use crate::adopt::followed_entry;
+use crate::maps::{self, RequestPlace, request_scratch};
+use crate::task::Task;
+use crate::{conn, peer, turn};
+
+/// MSG_PEEK (include/linux/socket.h).
+const PEEK: u32 = 2;
+
+hook!("sk_data_ready", dwell_arrival, dwell_arrival_raw, |context| {
+    arrived(context.arg(0));
+});
+
+#[inline(always)]
+fn arrived(sock: u64) {
+    let known = conn::known(sock);
+    let Some((now, _)) = clock() else { return };
+    match known {
+        Some(conn) if conn.next_arrival_ns == 0 => conn.next_arrival_ns = now,
+        Some(_) => {}
+        None => {
+            if let Some(scratch) = request_scratch(RequestPlace::Arrival) {
+                conn::on_stranger(sock, now, scratch);
+            }
+        }
+    }
+}
+
+hook!("sock_recv_length", dwell_receive, dwell_receive_raw, |context| {
+    let (length, flags): (u64, u64) = (context.arg(1), context.arg(2));
+    received(context.arg(0), length as i32, flags as u32);
+});
+
+#[inline(always)]
+fn received(sock: u64, length: i32, flags: u32) {
+    if length < 0 || flags & PEEK != 0 {
+        return;
+    }
+    let task = Task::current();
+    let Some(entry) = followed_entry(task) else { return };
+    let Some(moment) = clock() else { return };
+    if length == 0 {
+        // The other end has closed, or will send no more.
+        return turn::closed(sock, moment.1);
+    }
+    let Some(scratch) = request_scratch(RequestPlace::Receive) else { return };
+    let Some(conn) = conn::of(sock, scratch) else {
+        maps::count(|loss| loss.conns += 1);
+        return;
+    };
+    match conn.role {
+        CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
+        CONN_CLIENT => peer::received(task, entry, conn, moment.0, scratch),
+        _ => {}
+    }
+}
+
+hook!("sock_send_length", dwell_send, dwell_send_raw, |context| {
+    let length: u64 = context.arg(1);
+    sent(context.arg(0), length as i32);
+});
+
+#[inline(always)]
+fn sent(sock: u64, length: i32) {
+    if length <= 0 {
+        return;
+    }
+    let task = Task::current();
+    let Some(entry) = followed_entry(task) else { return };
+    let Some((now, _)) = clock() else { return };
+    let Some(scratch) = request_scratch(RequestPlace::Send) else { return };
+    let Some(conn) = conn::of(sock, scratch) else { return };
+    match conn.role {
+        CONN_SERVER => turn::sent(task, entry, conn, length as u32, now, scratch),
+        CONN_CLIENT => peer::sent(sock, task, conn, now, scratch),
+        _ => {}
+    }
+}

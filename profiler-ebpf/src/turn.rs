@@ -1,0 +1,271 @@
+//! Turns on a server's connections: a request is received, and answered.
+
+use profiler_common::state::State;
+use profiler_common::thread::ThreadEntry;
+use profiler_common::turn::{
+    CONN_CLIENT, Calls, Conn, Intermission, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED,
+    Serving, TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_PIPELINED,
+    TURN_WITHOUT_CALLS, Turn,
+};
+
+use crate::maps::{self, NO_WAKEUP, RequestScratch, TURNS};
+use crate::serving::{self, Event};
+use crate::task::Task;
+use crate::{conn, label, peer};
+
+/// The current thread has received `length` bytes of a request.
+#[inline(always)]
+pub fn received(
+    sock: u64,
+    task: Task,
+    entry: &mut ThreadEntry,
+    conn: &mut Conn,
+    length: u32,
+    (now, start): (u64, u64),
+    scratch: &mut RequestScratch,
+) {
+    if conn.multiplexed != 0 {
+        return;
+    }
+    if conn.phase != PHASE_RECEIVED {
+        finish(conn, start);
+        if !conn::is_same(sock, conn) {
+            conn::describe_again(sock, conn, scratch);
+        }
+        // First of all: what the verifier has learned until then, it takes on each way through this.
+        label::read(conn, length, scratch);
+    }
+    let Some(serving) = serving::of(task) else {
+        maps::count(|loss| loss.turns += 1);
+        return;
+    };
+    serving::snapshot(&entry.record, now, &mut scratch.counters);
+    let is_new = conn.phase != PHASE_RECEIVED;
+    if is_new {
+        (scratch.now, scratch.task) = (now, task.0);
+        begin(entry, serving, conn, scratch);
+    }
+    let mut event = Event { sock, conn, now, sends: false };
+    serving::credit(serving, entry, &scratch.counters, &mut event);
+    conn.phase = PHASE_RECEIVED;
+    conn.turn.bytes_in += length;
+    conn.next_arrival_ns = 0;
+    conn.server = task.0;
+    serving::turn_to(serving, entry, sock, conn.number);
+}
+
+/// A new request has come: what happened to it until now.
+#[inline(never)]
+fn begin(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &mut RequestScratch) {
+    let now = scratch.now;
+    let answered_before = conn.turn.first_sent_ns;
+    let arrived = conn.next_arrival_ns;
+    let turn = &mut conn.turn;
+    let mut flags = 0;
+    if arrived == 0 {
+        flags |= TURN_ARRIVAL_UNSEEN;
+    } else if arrived < answered_before {
+        flags |= TURN_PIPELINED;
+    }
+    let arrival = if arrived == 0 || arrived > now { now } else { arrived };
+    turn.header.reserved = flags;
+    turn.arrival_ns = arrival;
+    turn.received_ns = now;
+    turn.first_sent_ns = 0;
+    turn.last_sent_ns = 0;
+    turn.bytes_in = 0;
+    turn.bytes_out = 0;
+    turn.longest.ns = 0;
+    turn.parts.handed_ns = 0;
+    turn.parts.peers_ns = 0;
+    turn.parts.queued_ns = 0;
+    turn.parts.behind_ns = 0;
+    turn.parts.own_ns = [0; State::COUNT];
+    turn.parts.own_sum_ns = 0;
+    if turn.calls_count != 0 {
+        turn.calls =
+            [Calls { peer: 0, ns: 0, max_ns: 0, count: 0, peer_port: 0, reserved: 0 }; PEERS];
+    }
+    turn.calls_count = 0;
+    turn.calls_parallel = 0;
+    turn.calls_ns = 0;
+    conn.open_calls = 0;
+    conn.number += 1;
+    before(entry, serving, conn, scratch);
+}
+
+/// Splits the time from the arrival to the receive.
+#[inline(always)]
+fn before(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &RequestScratch) {
+    let now = scratch.now;
+    let served_before = conn.server == scratch.task;
+    let arrival = conn.turn.arrival_ns;
+    let sock = conn.turn.sock;
+    let pause: &Intermission = &entry.intermission;
+    let parts = &mut conn.turn.parts;
+    let all = now - arrival;
+    let woken = pause.idle_end_ns;
+    let last = serving.at_ns;
+    if woken > arrival && woken <= now {
+        // It was idle, and woken for this or for other things that came at the same time.
+        parts.queued_ns = woken - arrival;
+        let rest = now - woken;
+        let ready = scratch.counters[State::Runnable as usize].wrapping_sub(pause.idle_ready_ns);
+        let ready = if ready < rest { ready } else { rest };
+        let rest = rest - ready;
+        let busy = if last > woken { last - woken } else { 0 };
+        let behind = busy.saturating_sub(ready);
+        let behind = if behind < rest { behind } else { rest };
+        parts.behind_ns = behind;
+        parts.own_ns[State::Runnable as usize] = ready;
+        parts.own_ns[State::Running as usize] = rest - behind;
+        parts.own_sum_ns = all - parts.queued_ns - behind;
+        return;
+    }
+    // It has not been idle since. A connection that is always served by the same thread waits for
+    // that one to be done with others; else it waits for any thread that is free.
+    if served_before && serving.focus != 0 && serving.focus != sock {
+        parts.behind_ns = all;
+    } else if served_before && last > arrival {
+        parts.behind_ns = last - arrival;
+        parts.own_ns[State::Running as usize] = now - last;
+        parts.own_sum_ns = now - last;
+    } else {
+        parts.queued_ns = all;
+    }
+}
+
+/// The current thread has sent `length` bytes of an answer.
+#[inline(always)]
+pub fn sent(
+    task: Task,
+    entry: &mut ThreadEntry,
+    conn: &mut Conn,
+    length: u32,
+    now: u64,
+    scratch: &mut RequestScratch,
+) {
+    let sock = conn.turn.sock;
+    // A greeting, or something that nobody has asked for.
+    if conn.phase == PHASE_IDLE || conn.multiplexed != 0 {
+        return;
+    }
+    let Some(serving) = serving::of(task) else { return };
+    let is_first = conn.phase == PHASE_RECEIVED;
+    // Sent on account of another connection's request: news, not part of the answer.
+    if !is_first && serving.focus != 0 && serving.focus != sock {
+        return;
+    }
+    serving::snapshot(&entry.record, now, &mut scratch.counters);
+    if conn.server != task.0 {
+        take_over(entry, serving, conn, now, scratch);
+        conn.server = task.0;
+        serving::restart(serving, entry, &scratch.counters, now);
+    } else {
+        let mut event = Event { sock, conn, now, sends: true };
+        serving::credit(serving, entry, &scratch.counters, &mut event);
+    }
+    let turn = &mut conn.turn;
+    if is_first {
+        turn.first_sent_ns = now;
+        turn.pid = entry.record.pid;
+        turn.tid = entry.record.tid;
+    }
+    turn.last_sent_ns = now;
+    turn.bytes_out += length;
+    conn.phase = PHASE_ANSWERED;
+    if serving.focus == sock {
+        serving::turn_to(serving, entry, 0, 0);
+    }
+}
+
+/// A thread answers a request that another one has received: since when it works on that.
+#[inline(always)]
+fn take_over(
+    entry: &ThreadEntry,
+    serving: &Serving,
+    conn: &mut Conn,
+    now: u64,
+    scratch: &RequestScratch,
+) {
+    let received = conn.turn.received_ns;
+    let since = serving.at_ns;
+    let pause = &entry.intermission;
+    conn.turn.header.reserved |= TURN_HANDED_OVER;
+    let parts = &mut conn.turn.parts;
+    parts.own_ns = [0; State::COUNT];
+    parts.own_sum_ns = 0;
+    conn.turn.longest.ns = 0;
+    let parked = pause.parked_end_ns;
+    let taken = if since == 0 || (parked != 0 && parked < received) {
+        now
+    } else if parked != 0 {
+        parked
+    } else if since > received {
+        since
+    } else {
+        received
+    };
+    parts.handed_ns = taken - received;
+    if taken == now {
+        return;
+    }
+    for state in 0..State::COUNT {
+        parts.own_ns[state] = scratch.counters[state].wrapping_sub(serving.last_ns[state]);
+    }
+    // The time before was not spent on this: a wait for work, and running.
+    let before = taken - since;
+    let idle = if parked != 0 { pause.parked_ns } else { 0 };
+    let idle = if idle < before { idle } else { before };
+    let kind = maps::slot(pause.parked_kind as u32, State::COUNT);
+    parts.own_ns[kind] = parts.own_ns[kind].wrapping_sub(idle);
+    let running = &mut parts.own_ns[State::Running as usize];
+    *running = running.wrapping_sub(before - idle);
+    parts.own_sum_ns = now - taken;
+    conn.turn.longest = pause.longest;
+}
+
+/// Hands over a turn that has been answered, if one has been inside the window.
+#[inline(always)]
+pub fn finish(conn: &mut Conn, start: u64) {
+    if conn.phase != PHASE_ANSWERED {
+        return;
+    }
+    conn.phase = PHASE_IDLE;
+    if conn.turn.last_sent_ns > start {
+        hand_over(conn);
+    }
+}
+
+/// A turn without its calls.
+type Head = [u64; TURN_WITHOUT_CALLS / 8];
+
+#[inline(never)]
+fn hand_over(conn: &mut Conn) {
+    conn.turn.header.kind = TURN;
+    let result = if conn.turn.calls_count != 0 {
+        conn.turn.header.reserved |= TURN_HAS_CALLS;
+        TURNS.output::<Turn>(&conn.turn, NO_WAKEUP)
+    } else {
+        // SAFETY: the turn begins with so many words.
+        let head = unsafe { &*(&raw const conn.turn).cast::<Head>() };
+        TURNS.output::<Head>(head, NO_WAKEUP)
+    };
+    if result.is_err() {
+        maps::count(|loss| loss.turns += 1);
+    }
+}
+
+/// The connection ends.
+#[inline(always)]
+pub fn closed(sock: u64, start: u64) {
+    let Some(conn) = conn::known(sock) else { return };
+    if conn.role == CONN_CLIENT {
+        peer::finish(conn);
+    } else {
+        finish(conn, start);
+    }
+    conn::forget(sock);
+}
+
+const _: () = assert!(TURN_WITHOUT_CALLS % 8 == 0);
