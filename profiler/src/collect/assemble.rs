@@ -13,11 +13,11 @@ use super::Collector;
 use super::books::{Books, trimmed, untracked};
 use super::describe;
 use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
+use super::turns::{RequestTables, Turns};
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, Requests,
-    StackReach, State, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked,
-    Window,
+    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State,
+    Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
 };
 
 /// Sums of waits by what they share.
@@ -42,6 +42,8 @@ pub trait Names {
     fn place(&mut self, pid: u32, address: u64) -> Place;
     /// The first three words at an address of a process that is still there.
     fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]>;
+    /// The process that listens at an address of this host.
+    fn listener(&mut self, address: &str) -> Option<String>;
     /// No more stacks will be asked for: what was read to name them is needed no longer.
     fn stacks_done(&mut self);
     /// Text from a target, made safe to print.
@@ -71,6 +73,8 @@ pub struct Outcome<'a> {
     pub reasons: HashMap<u64, RawReason>,
     /// Futexes that were waited for.
     pub queues: Vec<(QueueKey, Queue)>,
+    /// What the probes know about requests; none where they were not followed.
+    pub requests: RequestTables,
     /// Threads alive that the probes had no place for: process, thread, name, creation time.
     pub untracked: Vec<(u32, u32, String, u64)>,
     /// What the probes had to refuse.
@@ -104,6 +108,10 @@ impl Collector {
         let kernel_locks = self.kernel_locks(locks.kernel, &mut outcome, &mut named);
         let stuck = self.stuck(locks.stuck, &mut outcome, &mut named);
         let futexes = futexes(&mut outcome, &stuck);
+        let turns = std::mem::take(&mut self.turns);
+        let requests =
+            turns.map(|turns| turns.finish(&self, &mut outcome, &mut named, &mut reasons));
+        let requests = requests.unwrap_or_default();
         let trust = self.trust(&outcome, &threads, &waits);
         let reasons = reasons.list;
         let Outcome { window, host, target, cpu, .. } = outcome;
@@ -120,7 +128,7 @@ impl Collector {
             kernel_locks,
             stuck,
             cpu_waits,
-            requests: Requests::default(),
+            requests,
         }
     }
 
@@ -172,8 +180,9 @@ impl Collector {
         let of_reasons = outcome.reasons.values();
         let of_reasons = of_reasons
             .flat_map(|reason| [(reason.pid, reason.release), (reason.pid, reason.stack)]);
+        let of_turns = self.turns.iter().flat_map(Turns::stacks);
         let all: HashSet<(u32, u64)> =
-            of_rows.chain(of_reasons).chain(self.locks.stacks()).collect();
+            of_rows.chain(of_reasons).chain(self.locks.stacks()).chain(of_turns).collect();
         for (pid, id) in all {
             self.stack(pid, id, outcome, named);
         }

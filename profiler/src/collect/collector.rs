@@ -11,6 +11,7 @@ use profiler_common::wait::{WaitKey, WaitStats};
 use super::books::{Books, open_state, text, untracked};
 use super::decode::Event;
 use super::locks::Locks;
+use super::turns::{Turns, decode_turn};
 use super::waits::{CutOff, Ended, Row, RowKey};
 use crate::model::{Nanos, State, StateTimes, group_name};
 
@@ -45,6 +46,8 @@ pub struct Collector {
     pub(super) new_stacks: Vec<(u64, u32)>,
     pub(super) aliases: HashMap<u64, u64>,
     pub(super) locks: Locks,
+    /// None where requests are not followed.
+    pub(super) turns: Option<Turns>,
 }
 
 /// Whose waits carry a thread number.
@@ -59,6 +62,25 @@ impl Collector {
     /// For a window that begins at this instant (CLOCK_MONOTONIC).
     pub fn new(window_start: Nanos) -> Self {
         Self { window_start: window_start.0, ..Self::default() }
+    }
+
+    /// Adds up requests as well.
+    pub fn with_requests(self) -> Self {
+        Self { turns: Some(Turns::new(self.window_start)), ..self }
+    }
+
+    /// Takes in a record of the ring buffer of requests.
+    pub fn on_turn(&mut self, record: &[u8]) {
+        let Some(turns) = &mut self.turns else { return };
+        match decode_turn(record) {
+            Some(turn) => turns.add(&turn),
+            None => turns.note_undecoded(),
+        }
+    }
+
+    /// The requests, where they are followed.
+    pub fn turns(&mut self) -> Option<&mut Turns> {
+        self.turns.as_mut()
     }
 
     /// Takes in a record of the ring buffer.

@@ -6,6 +6,7 @@ mod collector;
 mod decode;
 mod describe;
 mod locks;
+mod turns;
 mod waits;
 
 #[cfg(test)]
@@ -15,3 +16,4 @@ pub use assemble::{Names, Outcome};
 pub use collector::Collector;
 use decode::decode;
 pub use decode::decode_partial;
+pub use turns::{ConnLook, RequestTables};

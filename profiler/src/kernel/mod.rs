@@ -10,6 +10,7 @@ mod log;
 mod needs;
 mod privileges;
 mod probes;
+mod requests;
 mod symbols;
 mod tables;
 mod time;

@@ -16,6 +16,7 @@ use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
 use super::KernelError;
 use super::batch::{self, Plain};
+use super::requests::RequestTables;
 use super::warm::warm;
 
 // SAFETY: `#[repr(C)]` without padding, integers only: any bytes are valid.
@@ -75,6 +76,8 @@ pub struct Tables {
     blame: MapData,
     queues: MapData,
     kernel_locks: MapData,
+    /// About requests.
+    pub requests: RequestTables,
     programs: Vec<OwnedFd>,
     #[cfg(feature = "probe-log")]
     lines: super::log::Lines,
@@ -110,6 +113,7 @@ impl Tables {
             blame: hash::<BlameKey, Blame>(ebpf, "dwell_blame")?,
             queues: hash::<QueueKey, Queue>(ebpf, "dwell_queues")?,
             kernel_locks: hash::<KernelLockKey, KernelLockStats>(ebpf, "dwell_klocks")?,
+            requests: RequestTables::open(ebpf)?,
             programs,
             #[cfg(feature = "probe-log")]
             lines: super::log::Lines::of(ebpf),
@@ -131,6 +135,7 @@ impl Tables {
         warm(self.reasons.fd().as_fd(), &0u64, &Reason::default());
         warm(self.blame.fd().as_fd(), &BlameKey::default(), &Blame::default());
         warm(self.queues.fd().as_fd(), &QueueKey::default(), &Queue::default());
+        self.requests.warm();
     }
 
     /// Hands every record that waits in the ring buffer to `each`.
@@ -281,6 +286,7 @@ impl Tables {
             &self.kernel_locks,
         ]
         .into_iter()
+        .chain(self.requests.maps())
         .filter_map(|map| {
             let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
             field(&fs::read_to_string(path).ok()?, "memlock:")
@@ -297,7 +303,7 @@ fn loaded(program: &Program) -> Option<OwnedFd> {
     program.fd().ok()?.as_fd().try_clone_to_owned().ok()
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or_else(|| KernelError::Refused {
         what: format!("the map {name}"),
         reason: "it is not in the committed object".to_owned(),
@@ -305,7 +311,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
 }
 
 /// A hash table, its key and value sizes checked against the types it is read as.
-fn hash<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+pub(super) fn hash<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
     let Map::HashMap(map) = take(ebpf, name)? else {
         return Err(KernelError::Refused {
             what: format!("the map {name}"),
@@ -322,7 +328,7 @@ fn hash<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelErro
     Ok(map)
 }
 
-fn for_each<K: Plain, V: Plain>(
+pub(super) fn for_each<K: Plain, V: Plain>(
     map: &MapData,
     name: &'static str,
     each: impl FnMut(K, &V),

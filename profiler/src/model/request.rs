@@ -139,6 +139,32 @@ pub struct Band {
     pub calls: Vec<Called>,
 }
 
+impl Band {
+    /// Adds the requests of another band with the same bounds.
+    pub fn merge(&mut self, other: Band) {
+        self.count += other.count;
+        self.total += other.total;
+        self.budget.merge(&other.budget);
+        self.calls_open += other.calls_open;
+        for (place, count, time) in other.longest {
+            match self.longest.iter_mut().find(|(known, _, _)| *known == place) {
+                Some(known) => {
+                    known.1 += count;
+                    known.2 += time;
+                }
+                None => self.longest.push((place, count, time)),
+            }
+        }
+        self.longest.sort_by_key(|(place, _, time)| (std::cmp::Reverse(*time), *place));
+        for calls in other.calls {
+            match self.calls.iter_mut().find(|known| known.peer == calls.peer) {
+                Some(known) => known.merge(&calls),
+                None => self.calls.push(calls),
+            }
+        }
+    }
+}
+
 /// Calls to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Called {
@@ -152,6 +178,16 @@ pub struct Called {
     pub requests: u64,
     /// Sum over these of the longest call.
     pub longest: Nanos,
+}
+
+impl Called {
+    /// Adds calls to the same peer.
+    pub fn merge(&mut self, other: &Called) {
+        self.count += other.count;
+        self.total += other.total;
+        self.requests += other.requests;
+        self.longest += other.longest;
+    }
 }
 
 /// What a request asks for.

@@ -8,13 +8,14 @@ use super::cost::give_back_memory;
 use crate::collect::Names;
 use crate::model::{Frame, Place};
 use crate::symbol::{self, Symbolizer, clean};
-use crate::target::{command_name, is_alive};
+use crate::target::{Listening, command_name, is_alive};
 
 /// [`Names`] of this host.
 pub struct HostNames {
     symbolizer: Symbolizer,
     sched_text: std::ops::Range<u64>,
     files: HashMap<u32, ProcessFiles>,
+    listening: Option<Listening>,
 }
 
 /// Paths of a process by device (major, minor) and inode.
@@ -23,7 +24,12 @@ type ProcessFiles = HashMap<(u32, u32, u64), String>;
 impl HostNames {
     /// With what the symbolizer has remembered, and the range of the scheduler's own functions.
     pub fn new(symbolizer: Symbolizer, sched_text: (u64, u64)) -> Self {
-        Self { symbolizer, sched_text: sched_text.0..sched_text.1, files: HashMap::new() }
+        Self {
+            symbolizer,
+            sched_text: sched_text.0..sched_text.1,
+            files: HashMap::new(),
+            listening: None,
+        }
     }
 
     /// How often the symbolizer had to refuse something to stay within its bounds.
@@ -78,6 +84,11 @@ impl Names for HostNames {
         memory.read_exact_at(&mut bytes, address).ok()?;
         let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word));
         Some([words.next()?, words.next()?, words.next()?])
+    }
+
+    fn listener(&mut self, address: &str) -> Option<String> {
+        let listening = self.listening.get_or_insert_with(Listening::look);
+        Some(clean(listening.at(address)?.as_bytes()))
     }
 
     fn stacks_done(&mut self) {

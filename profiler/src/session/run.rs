@@ -93,6 +93,7 @@ pub struct Session {
     cpu: CpuWatch,
     last_take_over: Instant,
     last_cgroup: Instant,
+    last_look: Instant,
 }
 
 impl Session {
@@ -129,6 +130,7 @@ impl Session {
             cpu: CpuWatch::default(),
             last_take_over: now,
             last_cgroup: now,
+            last_look: now,
             options,
         };
         session.adopt_all(roots)?;
@@ -189,6 +191,9 @@ impl Session {
         self.cpu_before = own_cpu_time();
         self.meter = Some(Meter::start(&mut self.probes, &self.tables));
         self.collector = Collector::new(self.start);
+        if self.options.requests.is_some() {
+            self.collector = std::mem::take(&mut self.collector).with_requests();
+        }
         Ok(())
     }
 
@@ -253,6 +258,7 @@ impl Session {
             }
         })?;
         self.collector.close(end, &threads, std::mem::take(&mut self.seed_stacks));
+        let requests = self.take_requests()?;
         let collector = &mut self.collector;
         self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
         self.tables.for_each_blame(|key, blame| collector.add_blame(&key, blame))?;
@@ -288,6 +294,7 @@ impl Session {
             objects,
             reasons,
             queues,
+            requests,
             untracked,
             loss,
             trust,

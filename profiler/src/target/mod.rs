@@ -3,6 +3,7 @@
 mod cgroup;
 mod cpu;
 mod listeners;
+mod listening;
 mod processes;
 
 pub use cgroup::find as find_cgroup;
@@ -10,6 +11,7 @@ pub use cpu::{
     Affinity, CpuTimes, LimitedCgroup, Limits, Pinned, Snapshot, Throttling, affinity_of, limits_of,
 };
 pub use listeners::listeners_of;
+pub use listening::Listening;
 pub use processes::{command_name, is_alive, pids_below, threads_of};
 
 use std::path::PathBuf;

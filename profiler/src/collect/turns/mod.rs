@@ -1,0 +1,166 @@
+//! Adds up the requests as they are answered: by where they came in and what they asked for.
+
+mod bands;
+mod label;
+mod name;
+mod place;
+mod sums;
+mod timeline;
+mod wire;
+
+use std::collections::HashMap;
+
+use profiler_common::turn::{
+    CONN_SERVER, Conn, PHASE_ANSWERED, PHASE_RECEIVED, TURN_PIPELINED, Turn,
+};
+
+pub use name::RequestTables;
+use place::{PlaceKey, Seen};
+use sums::{Group, ServiceSums};
+use timeline::Timeline;
+pub use wire::decode as decode_turn;
+
+use crate::model::{Nanos, Samples};
+
+/// Groups of requests (by address and label) kept apart; beyond, requests go by the address alone.
+const GROUPS_KEPT: usize = 256;
+/// Services kept apart; beyond, their requests are counted as lost.
+const SERVICES_KEPT: usize = 256;
+/// Places in which requests waited longest; beyond, such a wait has no place.
+const PLACES_KEPT: usize = 4_096;
+
+/// The requests of a window.
+#[derive(Default)]
+pub struct Turns {
+    window_start: u64,
+    services: HashMap<u64, ServiceSums>,
+    groups: usize,
+    places: HashMap<PlaceKey, Seen>,
+    lost: u64,
+}
+
+impl Turns {
+    /// For a window that begins at this instant (CLOCK_MONOTONIC).
+    pub fn new(window_start: u64) -> Self {
+        Self { window_start, ..Self::default() }
+    }
+
+    /// Takes in a finished turn.
+    pub fn add(&mut self, turn: &Turn) {
+        let Some(service) = self.service(turn.service) else {
+            self.lost += 1;
+            return;
+        };
+        let latency = Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
+        service.timeline.add(turn.arrival_ns, turn.last_sent_ns);
+        service.note_server(turn);
+        let place = self.place(turn);
+        let label = self.label_kept(turn.service, turn.label);
+        let Some(service) = self.services.get_mut(&turn.service) else { return };
+        let is_pipelined = turn.header.reserved & TURN_PIPELINED != 0;
+        service.note_slowest(turn, latency, place, is_pipelined);
+        service.groups.entry(label).or_default().add(turn, latency, place);
+    }
+
+    fn service(&mut self, id: u64) -> Option<&mut ServiceSums> {
+        let full = self.services.len() >= SERVICES_KEPT;
+        if full && !self.services.contains_key(&id) {
+            return None;
+        }
+        let start = self.window_start;
+        let service = self.services.entry(id);
+        Some(service.or_insert_with(|| ServiceSums::new(Timeline::new(start))))
+    }
+
+    /// The label under which a request is added up.
+    fn label_kept(&mut self, service: u64, label: u64) -> u64 {
+        let known =
+            self.services.get(&service).is_some_and(|sums| sums.groups.contains_key(&label));
+        if known {
+            return label;
+        }
+        if self.groups >= GROUPS_KEPT {
+            return 0;
+        }
+        self.groups += 1;
+        label
+    }
+
+    /// Number of the place in which a turn waited longest.
+    fn place(&mut self, turn: &Turn) -> Option<u32> {
+        let key = PlaceKey::of(turn)?;
+        let next = self.places.len();
+        if next >= PLACES_KEPT && !self.places.contains_key(&key) {
+            return None;
+        }
+        let id = u32::try_from(next).ok()?;
+        let seen = self.places.entry(key).or_insert_with(|| Seen::new(id, turn.pid));
+        seen.note(turn);
+        Some(seen.id)
+    }
+
+    /// Stacks by process and number.
+    pub fn stacks(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.places.iter().map(|(key, seen)| (seen.pid, key.stack))
+    }
+
+    /// Counts what is in flight at the moment.
+    pub fn sample(&mut self, conns: &[ConnLook]) {
+        let mut looks: HashMap<u64, Samples> = HashMap::new();
+        for conn in conns {
+            let look = looks.entry(conn.service).or_default();
+            look.connections += 1;
+            look.multiplexed += u64::from(conn.multiplexed);
+            look.in_flight += u64::from(conn.in_flight || conn.queued);
+            look.queued += u64::from(conn.queued);
+        }
+        for service in looks.keys() {
+            self.service(*service);
+        }
+        for (service, sums) in &mut self.services {
+            sums.add_look(looks.get(service).copied().unwrap_or_default());
+        }
+    }
+
+    /// Takes in what has been answered and not handed over yet, as its connection is still open.
+    pub fn flush(&mut self, conn: &Conn) {
+        let is_finished = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;
+        if is_finished && conn.turn.last_sent_ns > self.window_start {
+            self.add(&conn.turn);
+        }
+    }
+
+    /// A record came that is none.
+    pub fn note_undecoded(&mut self) {
+        self.lost += 1;
+    }
+}
+
+/// What a look at a server's connection shows.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnLook {
+    service: u64,
+    in_flight: bool,
+    queued: bool,
+    multiplexed: bool,
+}
+
+impl ConnLook {
+    /// None for the end of a client.
+    pub fn of(conn: &Conn) -> Option<Self> {
+        (conn.role == CONN_SERVER).then_some(Self {
+            service: conn.turn.service,
+            in_flight: conn.phase == PHASE_RECEIVED,
+            queued: conn.phase != PHASE_RECEIVED && conn.next_arrival_ns != 0,
+            multiplexed: conn.multiplexed != 0,
+        })
+    }
+}
+
+impl Group {
+    /// Adds a request, of which so much is known.
+    fn add(&mut self, turn: &Turn, latency: Nanos, place: Option<u32>) {
+        self.count(turn, latency);
+        self.bands.add(turn, latency, place);
+    }
+}

@@ -1,0 +1,151 @@
+//! Sums over the requests of a service, and of those that ask for the same.
+
+use std::collections::{BTreeSet, HashMap};
+
+use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINED, Turn};
+
+use super::bands::Bands;
+use super::timeline::Timeline;
+use super::wire::budget;
+use crate::model::{Budget, Durations, Nanos, Samples};
+
+/// The slowest requests kept of a service.
+const SLOWEST_KEPT: usize = 10;
+/// Threads of a service kept apart; beyond, they share a row.
+const SERVERS_KEPT: usize = 1_024;
+/// Processes of a service kept by number.
+const PIDS_KEPT: usize = 64;
+
+/// Requests of a service for the same thing.
+#[derive(Default)]
+pub struct Group {
+    pub latency: Durations,
+    pub max: Nanos,
+    pub bands: Bands,
+    pub arrival_unseen: u64,
+    pub pipelined: u64,
+    pub handed_over: u64,
+    pub calls: u64,
+    pub parallel_calls: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Group {
+    /// Counts a request.
+    pub fn count(&mut self, turn: &Turn, latency: Nanos) {
+        let has = |flag: u32| u64::from(turn.header.reserved & flag != 0);
+        self.latency.add(latency);
+        self.max = self.max.max(latency);
+        self.arrival_unseen += has(TURN_ARRIVAL_UNSEEN);
+        self.pipelined += has(TURN_PIPELINED);
+        self.handed_over += has(TURN_HANDED_OVER);
+        self.calls += u64::from(turn.calls_count);
+        self.parallel_calls += u64::from(turn.calls_parallel);
+        self.bytes_in += u64::from(turn.bytes_in);
+        self.bytes_out += u64::from(turn.bytes_out);
+    }
+}
+
+/// One request of the slowest.
+pub struct Slow {
+    pub label: u64,
+    pub arrival: Nanos,
+    pub latency: Nanos,
+    pub first_byte: Nanos,
+    pub pid: u32,
+    pub tid: u32,
+    pub budget: Budget,
+    pub longest: Option<(u32, Nanos)>,
+    pub calls: u64,
+}
+
+/// What a thread has answered.
+#[derive(Clone, Copy, Default)]
+pub struct ServerSums {
+    pub count: u64,
+    pub total: Nanos,
+    pub before: Nanos,
+    pub own: Nanos,
+}
+
+/// The requests of a service.
+pub struct ServiceSums {
+    pub groups: HashMap<u64, Group>,
+    pub slowest: Vec<Slow>,
+    /// By process and thread; (0, 0) for the rest.
+    pub servers: HashMap<(u32, u32), ServerSums>,
+    pub pids: BTreeSet<u32>,
+    pub samples: Samples,
+    pub timeline: Timeline,
+}
+
+impl ServiceSums {
+    pub fn new(timeline: Timeline) -> Self {
+        Self {
+            groups: HashMap::new(),
+            slowest: Vec::new(),
+            servers: HashMap::new(),
+            pids: BTreeSet::new(),
+            samples: Samples::default(),
+            timeline,
+        }
+    }
+
+    /// Counts who answered.
+    pub fn note_server(&mut self, turn: &Turn) {
+        if self.pids.len() < PIDS_KEPT {
+            self.pids.insert(turn.pid);
+        }
+        let mut key = (turn.pid, turn.tid);
+        if self.servers.len() >= SERVERS_KEPT && !self.servers.contains_key(&key) {
+            key = (0, 0);
+        }
+        let server = self.servers.entry(key).or_default();
+        server.count += 1;
+        server.total += Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
+        server.before += Nanos(turn.received_ns).since(Nanos(turn.arrival_ns));
+        server.own += Nanos(turn.parts.own_sum_ns);
+    }
+
+    /// Keeps a request if it is among the slowest; not where it may be several.
+    pub fn note_slowest(
+        &mut self,
+        turn: &Turn,
+        latency: Nanos,
+        place: Option<u32>,
+        is_pipelined: bool,
+    ) {
+        let full = self.slowest.len() >= SLOWEST_KEPT;
+        let is_slow = self.slowest.last().is_none_or(|last| latency > last.latency);
+        if is_pipelined || (full && !is_slow) {
+            return;
+        }
+        let slow = Slow {
+            label: turn.label,
+            arrival: Nanos(turn.arrival_ns),
+            latency,
+            first_byte: Nanos(turn.first_sent_ns).since(Nanos(turn.arrival_ns)),
+            pid: turn.pid,
+            tid: turn.tid,
+            budget: budget(turn),
+            longest: place.map(|place| (place, Nanos(turn.longest.ns))),
+            calls: u64::from(turn.calls_count),
+        };
+        let place = self.slowest.partition_point(|other| other.latency >= latency);
+        self.slowest.insert(place, slow);
+        self.slowest.truncate(SLOWEST_KEPT);
+    }
+
+    /// Adds a look at the connections.
+    pub fn add_look(&mut self, look: Samples) {
+        let samples = &mut self.samples;
+        samples.looks += 1;
+        samples.in_flight += look.in_flight;
+        samples.queued += look.queued;
+        samples.in_flight_most = samples.in_flight_most.max(look.in_flight);
+        samples.queued_most = samples.queued_most.max(look.queued);
+        samples.connections = look.connections;
+        samples.multiplexed = look.multiplexed;
+    }
+}

@@ -1,0 +1,113 @@
+//! Decodes a turn, and says what it consists of.
+
+use bytes::Buf;
+use profiler_common::event::Header;
+use profiler_common::turn::{
+    Calls, LongestWait, Parts, TURN, TURN_HAS_CALLS, TURN_WITHOUT_CALLS, Turn,
+};
+use profiler_common::wait::WaitKey;
+
+use crate::model::{Budget, Nanos, State, StateTimes};
+
+/// Decodes a record; `None` for one of another length or kind than this version knows.
+pub fn decode(record: &[u8]) -> Option<Turn> {
+    let mut rest = record;
+    if rest.remaining() < TURN_WITHOUT_CALLS {
+        return None;
+    }
+    let header = Header { kind: rest.get_u32_ne(), reserved: rest.get_u32_ne() };
+    let has_calls = header.reserved & TURN_HAS_CALLS != 0;
+    let length = if has_calls { size_of::<Turn>() } else { TURN_WITHOUT_CALLS };
+    if header.kind != TURN || record.len() != length {
+        return None;
+    }
+    let rest = &mut rest;
+    Some(Turn {
+        header,
+        service: rest.get_u64_ne(),
+        label: rest.get_u64_ne(),
+        arrival_ns: rest.get_u64_ne(),
+        received_ns: rest.get_u64_ne(),
+        first_sent_ns: rest.get_u64_ne(),
+        last_sent_ns: rest.get_u64_ne(),
+        sock: rest.get_u64_ne(),
+        pid: rest.get_u32_ne(),
+        tid: rest.get_u32_ne(),
+        bytes_in: rest.get_u32_ne(),
+        bytes_out: rest.get_u32_ne(),
+        parts: parts(rest),
+        longest: longest(rest),
+        calls_count: rest.get_u32_ne(),
+        calls_parallel: rest.get_u32_ne(),
+        calls_ns: rest.get_u64_ne(),
+        calls: std::array::from_fn(|_| if has_calls { calls(rest) } else { Calls::default() }),
+    })
+}
+
+// The fields are read in the order of their declaration, as in `collect/decode`.
+
+fn parts(bytes: &mut &[u8]) -> Parts {
+    Parts {
+        queued_ns: bytes.get_u64_ne(),
+        behind_ns: bytes.get_u64_ne(),
+        handed_ns: bytes.get_u64_ne(),
+        peers_ns: bytes.get_u64_ne(),
+        own_ns: std::array::from_fn(|_| bytes.get_u64_ne()),
+        own_sum_ns: bytes.get_u64_ne(),
+    }
+}
+
+fn longest(bytes: &mut &[u8]) -> LongestWait {
+    LongestWait {
+        ns: bytes.get_u64_ne(),
+        key: WaitKey {
+            stack: bytes.get_u64_ne(),
+            object: bytes.get_u64_ne(),
+            serial: bytes.get_u32_ne(),
+            syscall: bytes.get_u16_ne(),
+            kind: bytes.get_u8(),
+            detail: bytes.get_u8(),
+        },
+        reason: bytes.get_u64_ne(),
+    }
+}
+
+fn calls(bytes: &mut &[u8]) -> Calls {
+    Calls {
+        peer: bytes.get_u64_ne(),
+        ns: bytes.get_u64_ne(),
+        max_ns: bytes.get_u64_ne(),
+        count: bytes.get_u32_ne(),
+        peer_port: bytes.get_u16_ne(),
+        reserved: bytes.get_u16_ne(),
+    }
+}
+
+/// What a turn consists of. What its thread did for others while it was being served is the rest.
+pub fn budget(turn: &Turn) -> Budget {
+    let parts = &turn.parts;
+    let mut states = StateTimes::default();
+    // Borders between states are moved by some microseconds after the counters were read, so one of
+    // them can have lost what another one has won.
+    let mut owed = Nanos(0);
+    for state in State::ALL {
+        let signed = parts.own_ns[state as usize].cast_signed();
+        if signed < 0 {
+            owed += Nanos(signed.unsigned_abs());
+        } else {
+            states.add(state, Nanos(signed.unsigned_abs()));
+        }
+    }
+    for state in [State::Running, State::Runnable].into_iter().chain(State::ALL) {
+        let paid = owed.0.min(states.of(state).0);
+        states.take_back(state, Nanos(paid));
+        owed = owed.since(Nanos(paid));
+    }
+    let latency = Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
+    let queued = Nanos(parts.queued_ns);
+    let before = Nanos(parts.behind_ns);
+    let handed_over = Nanos(parts.handed_ns);
+    let elsewhere = latency.since(queued + before + handed_over + states.total());
+    let peers = Nanos(parts.peers_ns.min(elsewhere.0));
+    Budget { queued, behind_others: before + elsewhere.since(peers), handed_over, peers, states }
+}
