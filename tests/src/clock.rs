@@ -43,3 +43,15 @@ pub fn spin_ns(ns: u64) {
         std::hint::spin_loop();
     }
 }
+
+/// Uses `ns` of the calling thread's CPU time.
+pub fn spin_cpu_ns(ns: u64) {
+    let end = thread_cpu_ns() + ns;
+    while thread_cpu_ns() < end {
+        // That clock is a system call, which is not what is to be seen.
+        let pause = monotonic_ns() + 5_000.min(ns / 8);
+        while monotonic_ns() < pause {
+            std::hint::spin_loop();
+        }
+    }
+}

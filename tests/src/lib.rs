@@ -7,7 +7,8 @@
 //! - [`gdb`] says where blocked threads stand;
 //! - [`half_cpu`] holds a process back;
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
-//! - [`servers`] starts real servers and the programs that load them.
+//! - [`servers`] starts real servers and the programs that load them;
+//! - [`requests`] starts servers and clients that note each request.
 
 pub mod books;
 pub mod bpf;
@@ -25,6 +26,7 @@ pub mod outcome;
 pub mod proc;
 pub mod process;
 pub mod random;
+pub mod requests;
 pub mod schedstat;
 pub mod servers;
 pub mod terminal;
