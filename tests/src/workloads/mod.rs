@@ -30,6 +30,7 @@ mod mutex;
 mod page_fault;
 mod pipe;
 mod pthread;
+mod requests;
 mod shared;
 mod sleep;
 mod socket;
@@ -145,6 +146,8 @@ pub enum Workload {
     LockStd,
     /// parking_lot's mutex, contended.
     LockParkingLot,
+    /// A server that does for each request what was planned. It ends with its stdin, or by SIGTERM.
+    Serve(requests::Serve),
 }
 
 impl Workload {
@@ -182,6 +185,7 @@ impl Workload {
             Self::LockMany { futexes } => lock_many::run(stage, futexes),
             Self::LockStd => lock_std::run(stage),
             Self::LockParkingLot => lock_parking_lot::run(stage),
+            Self::Serve(serve) => serve.run(&stage),
         }
     }
 }
