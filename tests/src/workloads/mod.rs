@@ -148,6 +148,8 @@ pub enum Workload {
     LockParkingLot,
     /// A server that does for each request what was planned. It ends with its stdin, or by SIGTERM.
     Serve(requests::Serve),
+    /// A client of it, or of another server of HTTP.
+    Drive(requests::Drive),
 }
 
 impl Workload {
@@ -186,6 +188,7 @@ impl Workload {
             Self::LockStd => lock_std::run(stage),
             Self::LockParkingLot => lock_parking_lot::run(stage),
             Self::Serve(serve) => serve.run(&stage),
+            Self::Drive(drive) => drive.run(stage),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Requests with a known truth: a server that does what was planned and notes when, a client that
 //! notes what it waited for, and one that sends what no server expects.
 
+mod client;
 mod connection;
 mod ending;
 mod handoff;
 mod http;
+mod line;
 mod models;
 mod peers;
 mod plans;
@@ -13,6 +15,7 @@ mod server;
 mod service;
 mod stream;
 
+pub use client::Drive;
 pub use server::Serve;
 
 use std::fmt::Display;
