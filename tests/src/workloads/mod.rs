@@ -150,6 +150,8 @@ pub enum Workload {
     Serve(requests::Serve),
     /// A client of it, or of another server of HTTP.
     Drive(requests::Drive),
+    /// A client that sends what no server expects.
+    HostileRequests(requests::Hostile),
 }
 
 impl Workload {
@@ -189,6 +191,7 @@ impl Workload {
             Self::LockParkingLot => lock_parking_lot::run(stage),
             Self::Serve(serve) => serve.run(&stage),
             Self::Drive(drive) => drive.run(stage),
+            Self::HostileRequests(hostile) => hostile.run(),
         }
     }
 }

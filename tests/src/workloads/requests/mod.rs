@@ -5,6 +5,7 @@ mod client;
 mod connection;
 mod ending;
 mod handoff;
+mod hostile;
 mod http;
 mod line;
 mod models;
@@ -16,6 +17,7 @@ mod service;
 mod stream;
 
 pub use client::Drive;
+pub use hostile::Hostile;
 pub use server::Serve;
 
 use std::fmt::Display;
