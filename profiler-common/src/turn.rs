@@ -168,8 +168,8 @@ pub struct Conn {
     pub phase: u8,
     /// Non-zero: the protocol has several requests on their way at the same time (HTTP/2): no turns.
     pub multiplexed: u8,
-    /// Named so that no padding is left undefined.
-    pub reserved: u8,
+    /// On a client's end, non-zero: it has begun to connect for `caller`, and sent nothing yet.
+    pub connects: u8,
     /// Port of the peer, where the object leaves it open.
     pub peer_port: u16,
     /// Named so that no padding is left undefined.
@@ -274,6 +274,11 @@ pub struct PeerStats {
     /// Durations, see [`crate::histogram`].
     pub histogram: [u32; BUCKETS],
 }
+
+/// A value of the table of who listens: not, or not known to be, of the target.
+pub const LISTEN_OF_OTHERS: u32 = 1;
+/// Likewise: what is accepted there, the target serves.
+pub const LISTEN_OF_TARGET: u32 = 2;
 
 /// A listening socket of the target.
 #[repr(C)]

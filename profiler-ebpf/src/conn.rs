@@ -2,17 +2,19 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
-use profiler_common::turn::{CONN_CLIENT, CONN_OTHER, CONN_SERVER, Conn, Listener};
+use profiler_common::turn::{
+    CONN_CLIENT, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, Listener,
+};
 
 use crate::globals::field;
-use crate::maps::{
-    self, BLANK_CONN, CONNS, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, LISTENERS, QUEUED, RequestScratch,
-};
+use crate::maps::{self, BLANK_CONN, CONNS, LISTENERS, QUEUED, RequestScratch};
 use crate::socket::{self, LISTENING};
 
-/// TCP_ESTABLISHED and TCP_CLOSE (include/net/tcp_states.h).
+/// TCP_ESTABLISHED, TCP_CLOSE and others (include/net/tcp_states.h).
 const ESTABLISHED: u8 = 1;
 pub const CLOSED: u32 = 7;
+/// TCP_SYN_SENT.
+pub const CONNECTING: u32 = 2;
 /// IPPROTO_TCP (include/uapi/linux/in.h).
 const TCP: u16 = 6;
 /// SOCK_STREAM (include/linux/net.h).

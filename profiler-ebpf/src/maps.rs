@@ -83,11 +83,6 @@ pub static OBJECTS: HashMap<u64, Object> = HashMap::with_max_entries(16_384, BPF
 #[map(name = "dwell_listen")]
 pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// A value of [`LISTENERS`]: not, or not known to be, of the target.
-pub const LISTEN_OF_OTHERS: u32 = 1;
-/// A value of [`LISTENERS`]: what is accepted from it, the target serves.
-pub const LISTEN_OF_TARGET: u32 = 2;
-
 /// Connections by the address of their `struct sock`.
 #[map(name = "dwell_conns")]
 pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
@@ -192,7 +187,7 @@ pub struct RequestScratch {
 }
 
 #[map(name = "dwell_req_temp")]
-pub static REQUEST_SCRATCH: PerCpuArray<RequestScratch> = PerCpuArray::with_max_entries(3, 0);
+pub static REQUEST_SCRATCH: PerCpuArray<RequestScratch> = PerCpuArray::with_max_entries(4, 0);
 
 /// Where a [`RequestScratch`] is used. Data arrives in an interrupt, which can hit the others, and from
 /// Linux 7 on a thread can be preempted inside a program: the kernel runs others then, but not the same.
@@ -201,6 +196,7 @@ pub enum RequestPlace {
     Arrival = 0,
     Receive = 1,
     Send = 2,
+    Connect = 3,
 }
 
 #[inline(always)]

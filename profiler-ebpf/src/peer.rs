@@ -4,13 +4,34 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
 use profiler_common::thread::ThreadEntry;
 use profiler_common::turn::{
-    Conn, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED, PeerKey, PeerStats, TURN_MORE_PEERS,
+    Conn, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED, PeerKey, PeerStats, Serving,
+    TURN_MORE_PEERS,
 };
 
+use crate::adopt::followed;
 use crate::conn;
-use crate::maps::{self, BLANK_PEER, RequestScratch, slot};
+use crate::maps::{self, BLANK_PEER, RequestPlace, RequestScratch, request_scratch, slot};
 use crate::serving;
 use crate::task::Task;
+
+/// The current thread begins to connect. An event loop sends its call once the connection is made, and
+/// serves others meanwhile: for whom it is, shows here.
+#[inline(always)]
+pub fn connects(sock: u64) {
+    let task = Task::current();
+    if followed(task).is_none() {
+        return;
+    }
+    let Some(serving) = serving::known(task) else { return };
+    if serving.focus == 0 {
+        return;
+    }
+    let Some(scratch) = request_scratch(RequestPlace::Connect) else { return };
+    let Some(conn) = conn::of(sock, scratch) else { return };
+    conn.caller = serving.focus;
+    conn.caller_number = serving.focus_number;
+    conn.connects = 1;
+}
 
 /// The current thread has sent part of a call.
 #[inline(always)]
@@ -26,22 +47,30 @@ pub fn sent(sock: u64, task: Task, conn: &mut Conn, now: u64, scratch: &mut Requ
     conn.phase = PHASE_RECEIVED;
     conn.turn.received_ns = now;
     conn.next_arrival_ns = 0;
-    conn.caller = 0;
     let Some(serving) = serving::of(task) else { return };
-    if serving.focus == 0 {
-        return;
+    if conn.connects == 0 {
+        conn.caller = serving.focus;
+        conn.caller_number = serving.focus_number;
     }
-    let Some(caller) = caller(serving.focus, serving.focus_number) else { return };
-    conn.caller = serving.focus;
-    conn.caller_number = serving.focus_number;
+    conn.connects = 0;
+    let Some(caller) = caller(conn.caller, conn.caller_number) else {
+        conn.caller = 0;
+        return;
+    };
     if caller.open_calls == 0 {
         caller.calls_since_ns = now;
-        // What the thread has done for it since its last event is not credited yet.
-        caller.calls_own_ns = caller.turn.parts.own_sum_ns + (now - serving.at_ns);
+        caller.calls_own_ns = own(conn.caller, caller, serving, now);
     } else {
         caller.turn.calls_parallel += 1;
     }
     caller.open_calls += 1;
+}
+
+/// What its thread has done for a request so far. Since the last event it is not credited yet.
+#[inline(always)]
+fn own(sock: u64, caller: &Conn, serving: &Serving, now: u64) -> u64 {
+    let open = if serving.focus == sock { now - serving.at_ns } else { 0 };
+    caller.turn.parts.own_sum_ns + open
 }
 
 /// The request that a call is made for, if it is still being served.
@@ -87,7 +116,7 @@ pub fn received(
         }
         serving::turn_to(serving, entry, conn.caller, conn.caller_number);
     }
-    let own = caller.turn.parts.own_sum_ns + (now - serving.at_ns);
+    let own = own(conn.caller, caller, serving, now);
     if is_first && caller.open_calls > 0 {
         caller.open_calls -= 1;
         if caller.open_calls == 0 {

@@ -16,13 +16,18 @@ use crate::task::Task;
 /// What the thread serves.
 #[inline(always)]
 pub fn of(task: Task) -> Option<&'static mut Serving> {
-    if let Some(serving) = SERVING.get_ptr_mut(&task.0) {
-        // SAFETY: only the thread itself writes it.
-        return Some(unsafe { &mut *serving });
+    if let Some(serving) = known(task) {
+        return Some(serving);
     }
     let blank = BLANK_SERVING.get(0)?;
     SERVING.insert(&task.0, blank, BPF_NOEXIST as u64).ok()?;
-    // SAFETY: as above.
+    known(task)
+}
+
+/// The same for a thread that has served something.
+#[inline(always)]
+pub fn known(task: Task) -> Option<&'static mut Serving> {
+    // SAFETY: only the thread itself writes it.
     SERVING.get_ptr_mut(&task.0).map(|serving| unsafe { &mut *serving })
 }
 

@@ -7,13 +7,14 @@ use profiler_common::object::{
     ROLE_UNKNOWN, TAG_SOCKET,
 };
 
+use profiler_common::turn::LISTEN_OF_OTHERS;
 use profiler_common::unwind::mix;
 
 use crate::adopt::followed;
 use crate::conn::note_target;
 use crate::file::File;
 use crate::globals::field;
-use crate::maps::{self, LISTEN_OF_OTHERS, LISTENERS, OBJECTS};
+use crate::maps::{self, LISTENERS, OBJECTS};
 use crate::task::Task;
 
 /// TCP_LISTEN (include/net/tcp_states.h), for Unix sockets too.

@@ -170,7 +170,7 @@ pub struct Attach {
 }
 
 /// Whether and how to follow requests.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub struct RequestArguments {
     /// Do not follow requests: cheaper by some 1 us for each
@@ -180,12 +180,17 @@ pub struct RequestArguments {
     /// Read nothing of what requests say: they go by address alone
     #[arg(long)]
     pub no_labels: bool,
+
+    /// Write a line of JSON for each request to this file
+    #[arg(long, value_name = "FILE")]
+    pub each: Option<PathBuf>,
 }
 
 impl RequestArguments {
     /// In the words of a session.
-    pub fn options(self) -> Option<RequestOptions> {
-        (!self.no_requests).then_some(RequestOptions { labels: !self.no_labels })
+    pub fn options(&self) -> Option<RequestOptions> {
+        let each = self.each.clone();
+        (!self.no_requests).then_some(RequestOptions { labels: !self.no_labels, each })
     }
 }
 

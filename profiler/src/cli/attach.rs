@@ -117,7 +117,7 @@ pub fn options(selector: Selector, duration: Duration) -> Options {
         duration: Some(duration),
         limits: crate::kernel::Limits::default(),
         user_stacks: true,
-        requests: Some(RequestOptions { labels: true }),
+        requests: Some(RequestOptions { labels: true, each: None }),
         raw_tracepoints: false,
     }
 }

@@ -6,12 +6,14 @@ use profiler_common::state::State as S;
 use profiler_common::thread::{
     FLAG_ENDED, FLAG_KERNEL_THREAD, FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, OpenWait, ThreadRecord,
 };
+use profiler_common::turn::Turn;
 use profiler_common::wait::{WaitKey, WaitStats};
 
 use super::books::{Books, open_state, text, untracked};
 use super::decode::Event;
 use super::locks::Locks;
 use super::turns::{Turns, decode_turn};
+
 use super::waits::{CutOff, Ended, Row, RowKey};
 use crate::model::{Nanos, State, StateTimes, group_name};
 
@@ -69,13 +71,15 @@ impl Collector {
         Self { turns: Some(Turns::new(self.window_start)), ..self }
     }
 
-    /// Takes in a record of the ring buffer of requests.
-    pub fn on_turn(&mut self, record: &[u8]) {
-        let Some(turns) = &mut self.turns else { return };
-        match decode_turn(record) {
-            Some(turn) => turns.add(&turn),
+    /// Takes in a record of the ring buffer of requests, and gives it decoded.
+    pub fn on_turn(&mut self, record: &[u8]) -> Option<Turn> {
+        let turns = self.turns.as_mut()?;
+        let turn = decode_turn(record);
+        match &turn {
+            Some(turn) => turns.add(turn),
             None => turns.note_undecoded(),
         }
+        turn
     }
 
     /// The requests, where they are followed.

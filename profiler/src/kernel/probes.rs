@@ -8,6 +8,7 @@ use aya::programs::{BtfTracePoint, Iter, Program, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use profiler_common::control::{Control, Policy, SEED_ADOPT, SEED_SETTLE};
 use profiler_common::kernel::KernelLayout;
+use profiler_common::turn::{LISTEN_OF_OTHERS, LISTEN_OF_TARGET};
 
 use super::tables::Tables;
 use super::{KernelError, missing_capabilities, sched_text};
@@ -299,10 +300,13 @@ impl Probes {
             .map_err(|error| KernelError::refused(format!("process {pid}"), &error))
     }
 
-    /// Tells the probes of a listening TCP port: network namespace (inode number) and port.
-    pub fn add_listener(&mut self, namespace: u32, port: u16) {
+    /// Tells the probes of a listening TCP port: network namespace (inode number) and port, and whether
+    /// the target listens.
+    pub fn add_listener(&mut self, namespace: u32, port: u16, own: bool) {
+        let key = u64::from(namespace) << 16 | u64::from(port);
+        let value = if own { LISTEN_OF_TARGET } else { LISTEN_OF_OTHERS };
         // A full table costs the role of the socket, no more: it then reads "unknown".
-        let _full = self.listeners.insert(u64::from(namespace) << 16 | u64::from(port), 1, 0);
+        let _full = self.listeners.insert(key, value, 0);
     }
 
     /// Opens the books of every thread of the processes asked for.

@@ -7,7 +7,7 @@ use aya::maps::{MapData, RingBuf};
 use profiler_common::turn::{Conn, Label, Listener, PeerKey, PeerStats};
 
 use super::KernelError;
-use super::batch::Plain;
+use super::batch::{self, Plain};
 use super::tables::{for_each, hash, take};
 use super::warm::warm;
 
@@ -66,6 +66,11 @@ impl RequestTables {
     /// When the kernel refuses to read the table; likewise below.
     pub fn for_each_conn(&self, mut each: impl FnMut(&Conn)) -> Result<(), KernelError> {
         for_each(&self.conns, "dwell_conns", |_: u64, conn: &Conn| each(conn))
+    }
+
+    /// One label.
+    pub fn label(&self, id: u64) -> Option<Label> {
+        batch::lookup(self.labels.fd().as_fd(), &id)
     }
 
     /// Hands every label to `each`.

@@ -30,6 +30,17 @@ pub use wait::{Cause, Direction, Role, StackReach, Wait, WaitObject, WakerCount,
 
 pub use profiler_common::state::State;
 
+/// Word by which a part of a request is named in JSON.
+pub const fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Queued => "queued",
+        Part::BehindOthers => "behind_others",
+        Part::HandedOver => "handed_over",
+        Part::Peers => "peers",
+        Part::In(state) => state_name(state),
+    }
+}
+
 /// Word by which a state is named, in text and in JSON.
 pub const fn state_name(state: State) -> &'static str {
     match state {

@@ -212,8 +212,8 @@ impl Default for Durations {
 impl Durations {
     /// Adds one.
     pub fn add(&mut self, duration: Nanos) {
-        // It resizes itself; a count saturates.
-        self.0.saturating_record(duration.0);
+        // It resizes itself; it has no bound that a duration could exceed.
+        let _recorded = self.0.record(duration.0);
     }
 
     /// Adds all of another.
@@ -351,6 +351,8 @@ pub struct Service {
     pub servers: Vec<Server>,
     /// What was counted several times a second.
     pub samples: Samples,
+    /// Requests in flight, on average: from their arrivals and their answers.
+    pub in_flight_mean: f64,
     /// Requests in flight, at most: the mean of the 10 ms in which there were most.
     pub in_flight_most: f64,
     /// The queue of connections to accept, for TCP.

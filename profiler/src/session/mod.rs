@@ -2,6 +2,7 @@
 
 mod cost;
 mod cpu;
+mod each;
 mod names;
 mod run;
 mod seeds;

@@ -3,6 +3,7 @@
 mod chores;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::cost::{Meter, give_back_memory, own_cpu_time};
 use super::cpu::CpuWatch;
+use super::each::EachRequest;
 use super::names::HostNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
@@ -43,10 +45,12 @@ pub struct Options {
 }
 
 /// How to follow requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestOptions {
     /// Look into their first bytes for what they ask for.
     pub labels: bool,
+    /// A file that gets a line for each.
+    pub each: Option<PathBuf>,
 }
 
 /// Why a window ended.
@@ -94,6 +98,7 @@ pub struct Session {
     last_take_over: Instant,
     last_cgroup: Instant,
     last_look: Instant,
+    each: Option<EachRequest>,
 }
 
 impl Session {
@@ -109,6 +114,8 @@ impl Session {
             description: clean(options.selector.describe().as_bytes()),
             children: options.children,
         };
+        let each = options.requests.as_ref().and_then(|requests| requests.each.clone());
+        let each = each.map(EachRequest::create).transpose()?;
         let setup =
             Setup { policy, limits: options.limits, raw_tracepoints: options.raw_tracepoints };
         let mut probes = Probes::load(&setup)?;
@@ -131,6 +138,7 @@ impl Session {
             last_take_over: now,
             last_cgroup: now,
             last_look: now,
+            each,
             options,
         };
         session.adopt_all(roots)?;
@@ -167,7 +175,7 @@ impl Session {
 
     fn add_listeners(&mut self) {
         for listener in listeners_of(&self.processes()) {
-            self.probes.add_listener(listener.namespace, listener.port);
+            self.probes.add_listener(listener.namespace, listener.port, listener.own);
         }
     }
 
@@ -251,6 +259,7 @@ impl Session {
         let end = self.close().await?;
         self.cpu.close();
         self.drain();
+        self.drain_turns()?;
         let mut threads = Vec::new();
         self.tables.for_each_thread(|_, thread| {
             if thread.serial != 0 {
@@ -372,7 +381,7 @@ fn policy(options: &Options) -> Result<Policy> {
         follow_children: u32::from(options.children),
         user_stacks: u32::from(options.user_stacks),
         requests: u32::from(options.requests.is_some()),
-        labels: u32::from(options.requests.is_some_and(|requests| requests.labels)),
+        labels: u32::from(options.requests.as_ref().is_some_and(|requests| requests.labels)),
         ..Policy::default()
     };
     match &options.selector {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::command_name;
+use super::listeners::{ports, socket_inode};
 
 /// Most descriptors of a process that are looked at: a hostile one may have a million of them.
 const MOST_DESCRIPTORS: usize = 65_536;
@@ -25,7 +26,7 @@ impl Listening {
         let mut found = Self::default();
         for table in ["tcp", "tcp6"] {
             let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-            found.ports.extend(text.lines().filter_map(port));
+            found.ports.extend(ports(&text));
         }
         let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
         found.paths.extend(text.lines().filter_map(path));
@@ -69,22 +70,6 @@ fn is_local(host: &str) -> bool {
     host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// `socket:[4711]`.
-fn socket_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// Port and inode of a line of /proc/net/tcp that listens.
-fn port(line: &str) -> Option<(u16, u64)> {
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1)?;
-    if fields.nth(1)? != "0A" {
-        return None;
-    }
-    let inode = fields.nth(5)?.parse().ok()?;
-    Some((u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?, inode))
-}
-
 /// Path and inode of a line of /proc/net/unix that listens: its flags hold SO_ACCEPTCON.
 fn path(line: &str) -> Option<(String, u64)> {
     let mut fields = line.split_ascii_whitespace();
@@ -101,15 +86,9 @@ mod tests {
 
     #[test]
     fn lines_of_listening_sockets() {
-        let tcp = "   1: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   \
-                   104        0 1234 1 0000000000000000 100 0 0 10 0";
-        assert_eq!(port(tcp), Some((5432, 1234)));
-        assert_eq!(port(&tcp.replace(" 0A ", " 01 ")), None);
         let unix = "0000000000000000: 00000002 00000000 00010000 0001 01 77 /run/x.sock";
         assert_eq!(path(unix), Some(("/run/x.sock".to_owned(), 77)));
         assert_eq!(path(&unix.replace("00010000", "00000000")), None);
-        assert_eq!(port(""), None);
         assert_eq!(path("Num       RefCount Protocol Flags    Type St Inode Path"), None);
-        assert_eq!(socket_inode("socket:[4711]"), Some(4711));
     }
 }

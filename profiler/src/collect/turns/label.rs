@@ -6,7 +6,6 @@ use profiler_common::turn::{
     PROTOCOL_TLS,
 };
 
-use crate::collect::Names;
 use crate::model::RequestLabel;
 
 /// Commands of memcached (doc/protocol.txt there): a word that begins a request and is none of them is
@@ -38,10 +37,10 @@ const MEMCACHED: [&str; 24] = [
     "mn",
 ];
 
-/// The label in words.
-pub fn label(label: &Label, names: &mut dyn Names) -> RequestLabel {
+/// The label in words; `clean` makes text of the target safe to print.
+pub fn label(label: &Label, clean: impl FnOnce(&[u8]) -> String) -> RequestLabel {
     let length = (label.length as usize).min(LABEL_LENGTH);
-    let text = names.clean(&label.text[..length]);
+    let text = clean(&label.text[..length]);
     let of = |protocol, text| RequestLabel { protocol, text };
     match label.protocol {
         PROTOCOL_HTTP => of("http", text),

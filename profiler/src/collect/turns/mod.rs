@@ -14,10 +14,12 @@ use profiler_common::turn::{
     CONN_SERVER, Conn, PHASE_ANSWERED, PHASE_RECEIVED, TURN_PIPELINED, Turn,
 };
 
+pub use label::label as label_text;
 pub use name::RequestTables;
 use place::{PlaceKey, Seen};
 use sums::{Group, ServiceSums};
 use timeline::Timeline;
+pub use wire::budget as turn_budget;
 pub use wire::decode as decode_turn;
 
 use crate::model::{Nanos, Samples};
@@ -122,12 +124,10 @@ impl Turns {
         }
     }
 
-    /// Takes in what has been answered and not handed over yet, as its connection is still open.
-    pub fn flush(&mut self, conn: &Conn) {
-        let is_finished = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;
-        if is_finished && conn.turn.last_sent_ns > self.window_start {
-            self.add(&conn.turn);
-        }
+    /// What has been answered on a connection and not handed over yet, as it is still open.
+    pub fn unfinished(&self, conn: &Conn) -> Option<Turn> {
+        let is_answered = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;
+        (is_answered && conn.turn.last_sent_ns > self.window_start).then_some(conn.turn)
     }
 
     /// A record came that is none.

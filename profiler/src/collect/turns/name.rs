@@ -158,6 +158,7 @@ impl Naming<'_, '_> {
             slowest: sums.slowest.into_iter().map(|slow| self.slow(slow)).collect(),
             servers,
             samples: sums.samples,
+            in_flight_mean: sums.timeline.mean(self.outcome.window.end.0),
             in_flight_most: sums.timeline.most(),
             accept,
         }
@@ -170,7 +171,7 @@ impl Naming<'_, '_> {
 
     fn label(&mut self, number: u64) -> RequestLabel {
         match self.tables.labels.get(&number) {
-            Some(known) => label(known, self.outcome.names),
+            Some(known) => label(known, |text| self.outcome.names.clean(text)),
             None => RequestLabel { protocol: "unknown", text: String::new() },
         }
     }

@@ -46,6 +46,12 @@ impl Timeline {
         self.width *= 2;
     }
 
+    /// Requests in flight on average, up to this instant.
+    pub fn mean(&self, end: u64) -> f64 {
+        let all: u64 = self.busy_ns.iter().sum();
+        all as f64 / end.saturating_sub(self.start).max(1) as f64
+    }
+
     /// Requests in flight in the slot in which there were most.
     pub fn most(&self) -> f64 {
         let most = self.busy_ns.iter().max().copied().unwrap_or(0);

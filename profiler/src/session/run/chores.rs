@@ -28,6 +28,7 @@ impl Session {
             meter.tick(&mut self.probes, &self.tables);
         }
         self.drain();
+        self.drain_turns()?;
         let enough = self.collector.gone() >= TAKE_OVER_AT
             || self.last_take_over.elapsed() >= TAKE_OVER_EVERY;
         if self.collector.gone() > 0 && enough {
@@ -47,7 +48,6 @@ impl Session {
         self.drain_walks();
         let collector = &mut self.collector;
         self.tables.drain_events(|record| collector.on_record(record));
-        self.tables.requests.drain(|record| collector.on_turn(record));
         for (id, pid) in self.collector.new_stacks() {
             if self.walks.origins.insert(id, pid).is_some() {
                 continue;
@@ -148,12 +148,35 @@ impl Session {
         Ok(())
     }
 
+    /// Takes in the requests that have been answered.
+    pub(super) fn drain_turns(&mut self) -> Result<()> {
+        let collector = &mut self.collector;
+        let keeps = self.each.is_some();
+        let mut turns = Vec::new();
+        self.tables.requests.drain(|record| {
+            let turn = collector.on_turn(record);
+            turns.extend(turn.filter(|_| keeps));
+        });
+        match &mut self.each {
+            Some(each) => each.add(&turns, &self.tables.requests),
+            None => Ok(()),
+        }
+    }
+
     /// What the tables hold about requests, when the window is over.
     pub(super) fn take_requests(&mut self) -> Result<RequestTables> {
         let mut found = RequestTables::default();
         let Some(turns) = self.collector.turns() else { return Ok(found) };
         let tables = &self.tables.requests;
-        tables.for_each_conn(|conn| turns.flush(conn))?;
+        let mut open = Vec::new();
+        tables.for_each_conn(|conn| open.extend(turns.unfinished(conn)))?;
+        for turn in &open {
+            turns.add(turn);
+        }
+        if let Some(mut each) = self.each.take() {
+            each.add(&open, tables)?;
+            each.finish()?;
+        }
         tables.for_each_label(|id, label| {
             found.labels.insert(id, *label);
         })?;
