@@ -2,7 +2,7 @@
 
 use crate::blame::Past;
 use crate::state::State;
-use crate::turn::Intermission;
+use crate::turn::{Intermission, Serving};
 use crate::unwind::{Position, StackMemo};
 use crate::wait::WaitKey;
 
@@ -174,6 +174,8 @@ pub struct ThreadEntry {
     pub past: Past,
     /// What it did since the last event of its connections.
     pub intermission: Intermission,
+    /// What it serves.
+    pub serving: Serving,
 }
 
 const _: () = assert!(size_of::<ThreadRecord>() == 424);
@@ -183,5 +185,6 @@ const _: () = assert!(
             + size_of::<StackMemo>()
             + size_of::<Past>()
             + size_of::<Intermission>()
+            + size_of::<Serving>()
 );
 const _: () = assert!(size_of::<Waker>() == 32);

@@ -214,16 +214,19 @@ pub struct Intermission {
 /// Longest text of a label.
 pub const LABEL_LENGTH: usize = 96;
 
+/// The same in words.
+pub const LABEL_WORDS: usize = LABEL_LENGTH / 8;
+
 /// What a request asks for, in the words of its protocol, without values.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Label {
     /// One of the `PROTOCOL_` constants.
     pub protocol: u32,
-    /// Bytes of `text` in use.
+    /// Bytes of the text in use.
     pub length: u32,
-    /// Numbers and quoted texts are folded; see the probes' `label`.
-    pub text: [u8; LABEL_LENGTH],
+    /// The text, zero behind its end; what was in it is folded or left out, see the probes' `label`.
+    pub words: [u64; LABEL_WORDS],
 }
 
 /// [`Label::protocol`]: HTTP/1: method and path.

@@ -9,12 +9,12 @@ use profiler_common::thread::{
     FLAG_ENDED, FLAG_EXITING, FLAG_KERNEL_THREAD, ThreadEntry, ThreadRecord,
 };
 
+use crate::globals;
 use crate::maps::{
     self, BLANK_THREAD, EVENTS, FILTER, FILTER_SLOTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL,
     Serial, THREADS,
 };
 use crate::task::Task;
-use crate::{globals, serving};
 
 /// What is kept of a thread that is followed and set up.
 #[inline(always)]
@@ -200,9 +200,6 @@ pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
     }
     slot.submit(NO_WAKEUP);
     let _gone = THREADS.remove(task.0);
-    if globals::requests() != 0 {
-        serving::forget(task);
-    }
     shut_out(task);
 }
 

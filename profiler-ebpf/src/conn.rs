@@ -7,7 +7,7 @@ use profiler_common::turn::{
 };
 
 use crate::globals::field;
-use crate::maps::{self, BLANK_CONN, CONNS, LISTENERS, QUEUED, RequestScratch};
+use crate::maps::{self, BLANK_CONN, CONNS, LISTENERS, PORT_WORDS, PORTS, QUEUED, RequestScratch};
 use crate::socket::{self, LISTENING};
 
 /// TCP_ESTABLISHED, TCP_CLOSE and others (include/net/tcp_states.h).
@@ -75,6 +75,38 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     conn.turn.service = if role == CONN_OTHER { 0 } else { socket::intern(&scratch.object) };
     conn.turn.sock = sock;
     conn.ino = inode(sock);
+    note_port(sock);
+}
+
+/// Whether it is worth to look a socket up. Always for Unix sockets.
+#[inline(always)]
+pub fn may_be_known(sock: u64) -> bool {
+    if field::sk_family().load::<u16>(sock) as u8 == FAMILY_UNIX {
+        return true;
+    }
+    let (word, bit) = port_bit(sock);
+    match PORTS.get(0) {
+        Some(ports) => ports[maps::slot(word, PORT_WORDS)] & bit != 0,
+        None => true,
+    }
+}
+
+/// The word of [`PORTS`] for the local port of a socket, and the bit in it.
+#[inline(always)]
+fn port_bit(sock: u64) -> (u32, u32) {
+    let port: u16 = field::sk_num().load(sock);
+    (port as u32 >> 5, 1 << (port & 31))
+}
+
+/// Something of the target may arrive at the local port of this socket. The bit stays: ports of clients
+/// are used again.
+#[inline(always)]
+pub fn note_port(sock: u64) {
+    let (word, bit) = port_bit(sock);
+    if let Some(ports) = PORTS.get_ptr_mut(0) {
+        // SAFETY: a word of the table; a race can lose a bit, and with it the arrivals at a port.
+        unsafe { (*ports)[maps::slot(word, PORT_WORDS)] |= bit };
+    }
 }
 
 /// Forgets what is known of a socket.
@@ -126,6 +158,7 @@ fn listener_of(sock: u64) -> u64 {
 /// A thread of the target serves what was accepted from this listener, or listens.
 #[inline(always)]
 pub fn note_target(sock: u64) {
+    note_port(sock);
     let key = listener_of(sock);
     if key != 0 && LISTENERS.insert(&key, &LISTEN_OF_TARGET, 0).is_err() {
         maps::count(|loss| loss.objects += 1);

@@ -12,9 +12,8 @@ use profiler_common::control::{Control, Loss};
 use profiler_common::event::{COPY_BYTES, PartialStack};
 use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
 use profiler_common::object::Object;
-use profiler_common::state::State;
 use profiler_common::thread::ThreadEntry;
-use profiler_common::turn::{Conn, Label, Listener, PeerKey, PeerStats, Serving};
+use profiler_common::turn::{Conn, Label, Listener, PeerKey, PeerStats};
 use profiler_common::unwind::{NEAR_WORDS, Row, RowKey};
 use profiler_common::wait::{StackFrames, WaitKey, WaitStats};
 
@@ -87,9 +86,12 @@ pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, BPF_
 #[map(name = "dwell_conns")]
 pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// What threads serve, by the address of their `task_struct`.
-#[map(name = "dwell_serving")]
-pub static SERVING: HashMap<u64, Serving> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+/// A bit for each local port of TCP at which something of the target may arrive: most of what arrives at
+/// a host is for others, and one look here costs a tenth of one into `CONNS`.
+#[map(name = "dwell_ports")]
+pub static PORTS: Array<[u32; PORT_WORDS]> = Array::with_max_entries(1, 0);
+
+pub const PORT_WORDS: usize = 65_536 / 32;
 
 /// Labels by the hash of what they say.
 #[map(name = "dwell_labels")]
@@ -146,6 +148,9 @@ pub struct Scratch {
     pub walk: Walk,
     pub search: Search,
     pub moment: Moment,
+    /// Where in the memo the stack is that has been recalled. Not in a register: where none has been, that
+    /// would hold anything, and the verifier refuses some of it.
+    pub way: u32,
     /// The lower end of a stack.
     pub words: [u64; NEAR_WORDS],
     pub partial: Partial,
@@ -178,12 +183,7 @@ pub enum Place {
 #[repr(C)]
 pub struct RequestScratch {
     pub object: Object,
-    /// Counters of the thread at this instant.
-    pub counters: [u64; State::COUNT],
     pub text: Text,
-    /// The instant, and the thread.
-    pub now: u64,
-    pub task: u64,
 }
 
 #[map(name = "dwell_req_temp")]
@@ -215,8 +215,6 @@ pub static BLANK_KERNEL_LOCK: Array<KernelLockStats> = Array::with_max_entries(1
 
 #[map(name = "dwell_zero_c")]
 pub static BLANK_CONN: Array<Conn> = Array::with_max_entries(1, 0);
-#[map(name = "dwell_zero_s")]
-pub static BLANK_SERVING: Array<Serving> = Array::with_max_entries(1, 0);
 #[map(name = "dwell_zero_p")]
 pub static BLANK_PEER: Array<PeerStats> = Array::with_max_entries(1, 0);
 

@@ -24,8 +24,6 @@ pub struct Anchors {
 #[derive(Clone, Copy)]
 pub struct Recalled {
     pub id: u64,
-    /// Where in the memo.
-    pub way: u32,
     /// It is a whole walk's; one that lacked a row is no measure for a later one.
     pub settled: bool,
 }
@@ -53,7 +51,8 @@ pub fn recall(
             return None;
         }
         let settled = known.retry_ns == 0;
-        return Some(Recalled { id: known.id, way: way as u32, settled });
+        scratch.way = way as u32;
+        return Some(Recalled { id: known.id, settled });
     }
     None
 }

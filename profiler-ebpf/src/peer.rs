@@ -8,21 +8,18 @@ use profiler_common::turn::{
     TURN_MORE_PEERS,
 };
 
-use crate::adopt::followed;
+use crate::adopt::followed_entry;
 use crate::conn;
 use crate::maps::{self, BLANK_PEER, RequestPlace, RequestScratch, request_scratch, slot};
-use crate::serving;
+use crate::serving::{self, Event};
 use crate::task::Task;
 
 /// The current thread begins to connect. An event loop sends its call once the connection is made, and
 /// serves others meanwhile: for whom it is, shows here.
 #[inline(always)]
 pub fn connects(sock: u64) {
-    let task = Task::current();
-    if followed(task).is_none() {
-        return;
-    }
-    let Some(serving) = serving::known(task) else { return };
+    let Some(entry) = followed_entry(Task::current()) else { return };
+    let serving = &entry.serving;
     if serving.focus == 0 {
         return;
     }
@@ -35,7 +32,13 @@ pub fn connects(sock: u64) {
 
 /// The current thread has sent part of a call.
 #[inline(always)]
-pub fn sent(sock: u64, task: Task, conn: &mut Conn, now: u64, scratch: &mut RequestScratch) {
+pub fn sent(
+    sock: u64,
+    entry: &ThreadEntry,
+    conn: &mut Conn,
+    now: u64,
+    scratch: &mut RequestScratch,
+) {
     if conn.phase == PHASE_RECEIVED {
         // More of the same: no answer has come yet.
         return;
@@ -47,10 +50,14 @@ pub fn sent(sock: u64, task: Task, conn: &mut Conn, now: u64, scratch: &mut Requ
     conn.phase = PHASE_RECEIVED;
     conn.turn.received_ns = now;
     conn.next_arrival_ns = 0;
-    let Some(serving) = serving::of(task) else { return };
+    let serving = &entry.serving;
     if conn.connects == 0 {
         conn.caller = serving.focus;
         conn.caller_number = serving.focus_number;
+    }
+    if conn.connects != 0 {
+        // It had no port yet.
+        conn::note_port(sock);
     }
     conn.connects = 0;
     let Some(caller) = caller(conn.caller, conn.caller_number) else {
@@ -82,13 +89,7 @@ fn caller(sock: u64, number: u64) -> Option<&'static mut Conn> {
 
 /// The current thread has received part of the answer to a call.
 #[inline(always)]
-pub fn received(
-    task: Task,
-    entry: &mut ThreadEntry,
-    conn: &mut Conn,
-    now: u64,
-    scratch: &mut RequestScratch,
-) {
+pub fn received(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
     if conn.phase == PHASE_IDLE {
         return;
     }
@@ -103,20 +104,19 @@ pub fn received(
         return;
     }
     let Some(caller) = caller(conn.caller, conn.caller_number) else { return };
-    let Some(serving) = serving::of(task) else { return };
-    if serving.focus != conn.caller {
+    let focus = entry.serving.focus;
+    if focus != conn.caller {
         // The thread goes on with the one that it called for.
-        serving::snapshot(&entry.record, now, &mut scratch.counters);
-        let mut event = serving::Event { sock: conn.caller, conn: caller, now, sends: false };
-        if serving.focus == 0 {
+        if focus == 0 {
             // Since its last answer it has worked for nobody, or only waited for this.
-            serving::restart(serving, entry, &scratch.counters, now);
+            serving::restart(entry, now);
         } else {
-            serving::credit(serving, entry, &scratch.counters, &mut event);
+            let mut event = Event { sock: conn.caller, conn: caller, now, sends: false };
+            serving::credit(entry, &mut event);
         }
-        serving::turn_to(serving, entry, conn.caller, conn.caller_number);
+        serving::turn_to(entry, conn.caller, conn.caller_number);
     }
-    let own = own(conn.caller, caller, serving, now);
+    let own = own(conn.caller, caller, &entry.serving, now);
     if is_first && caller.open_calls > 0 {
         caller.open_calls -= 1;
         if caller.open_calls == 0 {

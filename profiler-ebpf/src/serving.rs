@@ -4,52 +4,33 @@
 //! receives the answer to a call that it made for another one. From an answer on until the next event
 //! it works for the connection of that event: it is about to answer there, or only comes to receive.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::state::State;
 use profiler_common::thread::{ThreadEntry, ThreadRecord};
-use profiler_common::turn::{Conn, PHASE_RECEIVED, Serving};
+use profiler_common::turn::{Conn, PHASE_RECEIVED, Parts};
 
 use crate::conn;
-use crate::maps::{BLANK_SERVING, SERVING};
-use crate::task::Task;
+use crate::maps::slot;
 
-/// What the thread serves.
+/// A counter of the current thread at this instant: what has been closed, and the interval that is open.
+/// All of them sum to `now` and a constant, so differences of them sum to the time between.
 #[inline(always)]
-pub fn of(task: Task) -> Option<&'static mut Serving> {
-    if let Some(serving) = known(task) {
-        return Some(serving);
-    }
-    let blank = BLANK_SERVING.get(0)?;
-    SERVING.insert(&task.0, blank, BPF_NOEXIST as u64).ok()?;
-    known(task)
-}
-
-/// The same for a thread that has served something.
-#[inline(always)]
-pub fn known(task: Task) -> Option<&'static mut Serving> {
-    // SAFETY: only the thread itself writes it.
-    SERVING.get_ptr_mut(&task.0).map(|serving| unsafe { &mut *serving })
-}
-
-/// The thread has ended.
-#[inline(always)]
-pub fn forget(task: Task) {
-    let _gone = SERVING.remove(&task.0);
-}
-
-/// The counters of the current thread at this instant: what has been closed, and the interval that is
-/// open. They sum to `now` and a constant, so differences of them sum to the time between.
-#[inline(always)]
-pub fn snapshot(record: &ThreadRecord, now: u64, counters: &mut [u64; State::COUNT]) {
-    *counters = record.totals_ns;
+pub fn counter(record: &ThreadRecord, state: usize, now: u64) -> u64 {
     let unseen = record.unseen_wakeup_ns;
-    if unseen != 0 {
-        // It runs, and the wait before is not closed yet.
-        let kind = crate::maps::slot(record.open.key.kind as u32, State::COUNT);
-        counters[kind] += unseen - record.since_ns;
-        counters[State::Running as usize] += now.wrapping_sub(unseen);
-    } else {
-        counters[State::Running as usize] += now.wrapping_sub(record.since_ns);
+    let mut ns = record.totals_ns[state];
+    if state == State::Running as usize {
+        let since = if unseen != 0 { unseen } else { record.since_ns };
+        ns += now.wrapping_sub(since);
+    }
+    ns
+}
+
+/// A wait that is not closed yet although the thread runs: the kind, and its length so far.
+#[inline(always)]
+fn unclosed(record: &ThreadRecord) -> (usize, u64) {
+    let kind = slot(record.open.key.kind as u32, State::COUNT);
+    match record.unseen_wakeup_ns {
+        0 => (kind, 0),
+        unseen => (kind, unseen - record.since_ns),
     }
 }
 
@@ -64,65 +45,70 @@ pub struct Event<'a> {
 
 /// Gives the time since the last event to the request that the thread worked for, and begins anew.
 #[inline(always)]
-pub fn credit(
-    serving: &mut Serving,
-    entry: &mut ThreadEntry,
-    counters: &[u64; State::COUNT],
-    event: &mut Event<'_>,
-) {
-    let since = serving.at_ns;
-    if serving.focus != 0 && serving.focus != event.sock {
-        if let Some(other) = conn::known(serving.focus)
-            && other.number == serving.focus_number
+pub fn credit(entry: &mut ThreadEntry, event: &mut Event<'_>) {
+    let focus = entry.serving.focus;
+    if focus != 0 && focus != event.sock {
+        let number = entry.serving.focus_number;
+        if let Some(other) = conn::known(focus)
+            && other.number == number
             && other.phase == PHASE_RECEIVED
         {
-            give(serving, entry, counters, other, event.now - since);
+            return give(entry, other, event.now);
         }
-    } else if since != 0 && (event.conn.phase == PHASE_RECEIVED || event.sends) {
-        give(serving, entry, counters, event.conn, event.now - since);
+    } else if entry.serving.at_ns != 0 && (event.conn.phase == PHASE_RECEIVED || event.sends) {
+        return give(entry, event.conn, event.now);
     }
-    restart(serving, entry, counters, event.now);
+    restart(entry, event.now);
 }
 
 /// From here on the time counts anew.
+#[inline(never)]
+pub fn restart(entry: &mut ThreadEntry, now: u64) {
+    for state in 0..State::COUNT {
+        entry.serving.last_ns[state] = counter(&entry.record, state, now);
+    }
+    let (kind, ns) = unclosed(&entry.record);
+    entry.serving.last_ns[kind] += ns;
+    begin_anew(entry, now);
+}
+
 #[inline(always)]
-pub fn restart(
-    serving: &mut Serving,
-    entry: &mut ThreadEntry,
-    counters: &[u64; State::COUNT],
-    now: u64,
-) {
-    serving.last_ns = *counters;
-    serving.at_ns = now;
-    let pause = &mut entry.intermission;
-    pause.parked_end_ns = 0;
-    pause.longest.ns = 0;
+fn begin_anew(entry: &mut ThreadEntry, now: u64) {
+    entry.serving.at_ns = now;
+    entry.intermission.parked_end_ns = 0;
+    entry.intermission.longest.ns = 0;
 }
 
 /// Turns the thread to a request.
 #[inline(always)]
-pub fn turn_to(serving: &mut Serving, entry: &mut ThreadEntry, sock: u64, number: u64) {
-    serving.focus = sock;
-    serving.focus_number = number;
+pub fn turn_to(entry: &mut ThreadEntry, sock: u64, number: u64) {
+    entry.serving.focus = sock;
+    entry.serving.focus_number = number;
     entry.intermission.serves = (sock != 0) as u64;
 }
 
+/// Gives the time since the last event to a request.
 #[inline(never)]
-fn give(
-    serving: &Serving,
-    entry: &ThreadEntry,
-    counters: &[u64; State::COUNT],
-    conn: &mut Conn,
-    ns: u64,
-) {
-    let parts = &mut conn.turn.parts;
-    for state in 0..State::COUNT {
-        // Borders are moved by some microseconds after the event, so a state can become less.
-        let spent = counters[state].wrapping_sub(serving.last_ns[state]);
-        parts.own_ns[state] = parts.own_ns[state].wrapping_add(spent);
-    }
-    parts.own_sum_ns += ns;
+fn give(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
+    spend(entry, &mut conn.turn.parts, now);
+    conn.turn.parts.own_sum_ns += now.wrapping_sub(entry.serving.at_ns);
     if entry.intermission.longest.ns > conn.turn.longest.ns {
         conn.turn.longest = entry.intermission.longest;
     }
+    begin_anew(entry, now);
+}
+
+/// Adds what the thread has done since the last event.
+#[inline(always)]
+pub fn spend(entry: &mut ThreadEntry, parts: &mut Parts, now: u64) {
+    let (kind, ns) = unclosed(&entry.record);
+    entry.serving.last_ns[kind] -= ns;
+    for state in 0..State::COUNT {
+        let current = counter(&entry.record, state, now);
+        // Borders are moved by some microseconds after the event, so a state can become less.
+        let spent = current.wrapping_sub(entry.serving.last_ns[state]);
+        parts.own_ns[state] = parts.own_ns[state].wrapping_add(spent);
+        entry.serving.last_ns[state] = current;
+    }
+    entry.serving.last_ns[kind] += ns;
 }

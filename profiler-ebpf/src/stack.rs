@@ -54,7 +54,7 @@ pub fn user(
             return id;
         }
         // The right one takes its place: beside it, the wrong one would be found again.
-        memo.next = known.way;
+        memo.next = scratch.way;
     }
     memo::remember(position, id, retry_ns, &scratch.walk.anchors, memo);
     id

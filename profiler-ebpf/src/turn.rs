@@ -4,7 +4,7 @@ use profiler_common::state::State;
 use profiler_common::thread::ThreadEntry;
 use profiler_common::turn::{
     CONN_CLIENT, Calls, Conn, Intermission, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED,
-    Serving, TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_PIPELINED,
+    TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_PIPELINED,
     TURN_WITHOUT_CALLS, Turn,
 };
 
@@ -40,29 +40,20 @@ pub fn received(
         // First of all: what the verifier has learned until then, it takes on each way through this.
         label::read(conn, length, scratch);
     }
-    let Some(serving) = serving::of(task) else {
-        maps::count(|loss| loss.turns += 1);
-        return;
-    };
-    serving::snapshot(&entry.record, now, &mut scratch.counters);
-    let is_new = conn.phase != PHASE_RECEIVED;
-    if is_new {
-        (scratch.now, scratch.task) = (now, task.0);
-        begin(entry, serving, conn, scratch);
+    if conn.phase != PHASE_RECEIVED {
+        begin(entry, conn, task.0, now);
     }
-    let mut event = Event { sock, conn, now, sends: false };
-    serving::credit(serving, entry, &scratch.counters, &mut event);
+    serving::credit(entry, &mut Event { sock, conn, now, sends: false });
     conn.phase = PHASE_RECEIVED;
     conn.turn.bytes_in += length;
     conn.next_arrival_ns = 0;
     conn.server = task.0;
-    serving::turn_to(serving, entry, sock, conn.number);
+    serving::turn_to(entry, sock, conn.number);
 }
 
 /// A new request has come: what happened to it until now.
 #[inline(never)]
-fn begin(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &mut RequestScratch) {
-    let now = scratch.now;
+fn begin(entry: &ThreadEntry, conn: &mut Conn, task: u64, now: u64) {
     let answered_before = conn.turn.first_sent_ns;
     let arrived = conn.next_arrival_ns;
     let turn = &mut conn.turn;
@@ -96,26 +87,27 @@ fn begin(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &mut 
     turn.calls_ns = 0;
     conn.open_calls = 0;
     conn.number += 1;
-    before(entry, serving, conn, scratch);
+    let served_before = conn.server == task;
+    before(entry, conn, served_before, now);
 }
 
 /// Splits the time from the arrival to the receive.
 #[inline(always)]
-fn before(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &RequestScratch) {
-    let now = scratch.now;
-    let served_before = conn.server == scratch.task;
+fn before(entry: &ThreadEntry, conn: &mut Conn, served_before: bool, now: u64) {
     let arrival = conn.turn.arrival_ns;
     let sock = conn.turn.sock;
     let pause: &Intermission = &entry.intermission;
     let parts = &mut conn.turn.parts;
     let all = now - arrival;
     let woken = pause.idle_end_ns;
-    let last = serving.at_ns;
+    let last = entry.serving.at_ns;
+    let focus = entry.serving.focus;
     if woken > arrival && woken <= now {
         // It was idle, and woken for this or for other things that came at the same time.
         parts.queued_ns = woken - arrival;
         let rest = now - woken;
-        let ready = scratch.counters[State::Runnable as usize].wrapping_sub(pause.idle_ready_ns);
+        let ready =
+            entry.record.totals_ns[State::Runnable as usize].wrapping_sub(pause.idle_ready_ns);
         let ready = if ready < rest { ready } else { rest };
         let rest = rest - ready;
         let busy = if last > woken { last - woken } else { 0 };
@@ -129,7 +121,7 @@ fn before(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &Req
     }
     // It has not been idle since. A connection that is always served by the same thread waits for
     // that one to be done with others; else it waits for any thread that is free.
-    if served_before && serving.focus != 0 && serving.focus != sock {
+    if served_before && focus != 0 && focus != sock {
         parts.behind_ns = all;
     } else if served_before && last > arrival {
         parts.behind_ns = last - arrival;
@@ -143,32 +135,28 @@ fn before(entry: &ThreadEntry, serving: &Serving, conn: &mut Conn, scratch: &Req
 /// The current thread has sent `length` bytes of an answer.
 #[inline(always)]
 pub fn sent(
+    sock: u64,
     task: Task,
     entry: &mut ThreadEntry,
     conn: &mut Conn,
     length: u32,
     now: u64,
-    scratch: &mut RequestScratch,
 ) {
-    let sock = conn.turn.sock;
     // A greeting, or something that nobody has asked for.
     if conn.phase == PHASE_IDLE || conn.multiplexed != 0 {
         return;
     }
-    let Some(serving) = serving::of(task) else { return };
     let is_first = conn.phase == PHASE_RECEIVED;
+    let focus = entry.serving.focus;
     // Sent on account of another connection's request: news, not part of the answer.
-    if !is_first && serving.focus != 0 && serving.focus != sock {
+    if !is_first && focus != 0 && focus != sock {
         return;
     }
-    serving::snapshot(&entry.record, now, &mut scratch.counters);
-    if conn.server != task.0 {
-        take_over(entry, serving, conn, now, scratch);
-        conn.server = task.0;
-        serving::restart(serving, entry, &scratch.counters, now);
+    if conn.server == task.0 {
+        serving::credit(entry, &mut Event { sock, conn, now, sends: true });
     } else {
-        let mut event = Event { sock, conn, now, sends: true };
-        serving::credit(serving, entry, &scratch.counters, &mut event);
+        take_over(entry, conn, now);
+        conn.server = task.0;
     }
     let turn = &mut conn.turn;
     if is_first {
@@ -179,29 +167,21 @@ pub fn sent(
     turn.last_sent_ns = now;
     turn.bytes_out += length;
     conn.phase = PHASE_ANSWERED;
-    if serving.focus == sock {
-        serving::turn_to(serving, entry, 0, 0);
+    if focus == sock {
+        serving::turn_to(entry, 0, 0);
     }
 }
 
 /// A thread answers a request that another one has received: since when it works on that.
-#[inline(always)]
-fn take_over(
-    entry: &ThreadEntry,
-    serving: &Serving,
-    conn: &mut Conn,
-    now: u64,
-    scratch: &RequestScratch,
-) {
+#[inline(never)]
+fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
     let received = conn.turn.received_ns;
-    let since = serving.at_ns;
-    let pause = &entry.intermission;
+    let since = entry.serving.at_ns;
+    let parked = entry.intermission.parked_end_ns;
     conn.turn.header.reserved |= TURN_HANDED_OVER;
-    let parts = &mut conn.turn.parts;
-    parts.own_ns = [0; State::COUNT];
-    parts.own_sum_ns = 0;
+    conn.turn.parts.own_ns = [0; State::COUNT];
+    conn.turn.parts.own_sum_ns = 0;
     conn.turn.longest.ns = 0;
-    let parked = pause.parked_end_ns;
     let taken = if since == 0 || (parked != 0 && parked < received) {
         now
     } else if parked != 0 {
@@ -211,23 +191,22 @@ fn take_over(
     } else {
         received
     };
-    parts.handed_ns = taken - received;
-    if taken == now {
-        return;
+    conn.turn.parts.handed_ns = taken - received;
+    if taken != now {
+        let parts = &mut conn.turn.parts;
+        serving::spend(entry, parts, now);
+        // The time before was not spent on this: a wait for work, and running.
+        let before = taken - since;
+        let idle = if parked != 0 { entry.intermission.parked_ns } else { 0 };
+        let idle = if idle < before { idle } else { before };
+        let kind = maps::slot(entry.intermission.parked_kind as u32, State::COUNT);
+        parts.own_ns[kind] = parts.own_ns[kind].wrapping_sub(idle);
+        let running = &mut parts.own_ns[State::Running as usize];
+        *running = running.wrapping_sub(before - idle);
+        parts.own_sum_ns = now - taken;
+        conn.turn.longest = entry.intermission.longest;
     }
-    for state in 0..State::COUNT {
-        parts.own_ns[state] = scratch.counters[state].wrapping_sub(serving.last_ns[state]);
-    }
-    // The time before was not spent on this: a wait for work, and running.
-    let before = taken - since;
-    let idle = if parked != 0 { pause.parked_ns } else { 0 };
-    let idle = if idle < before { idle } else { before };
-    let kind = maps::slot(pause.parked_kind as u32, State::COUNT);
-    parts.own_ns[kind] = parts.own_ns[kind].wrapping_sub(idle);
-    let running = &mut parts.own_ns[State::Running as usize];
-    *running = running.wrapping_sub(before - idle);
-    parts.own_sum_ns = now - taken;
-    conn.turn.longest = pause.longest;
+    serving::restart(entry, now);
 }
 
 /// Hands over a turn that has been answered, if one has been inside the window.

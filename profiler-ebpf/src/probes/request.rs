@@ -18,6 +18,9 @@ hook!("sk_data_ready", dwell_arrival, dwell_arrival_raw, |context| {
 
 #[inline(always)]
 fn arrived(sock: u64) {
+    if !conn::may_be_known(sock) {
+        return;
+    }
     let known = conn::known(sock);
     let Some((now, _)) = clock() else { return };
     match known {
@@ -55,7 +58,7 @@ fn received(sock: u64, length: i32, flags: u32) {
     };
     match conn.role {
         CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
-        CONN_CLIENT => peer::received(task, entry, conn, moment.0, scratch),
+        CONN_CLIENT => peer::received(entry, conn, moment.0),
         _ => {}
     }
 }
@@ -76,8 +79,8 @@ fn sent(sock: u64, length: i32) {
     let Some(scratch) = request_scratch(RequestPlace::Send) else { return };
     let Some(conn) = conn::of(sock, scratch) else { return };
     match conn.role {
-        CONN_SERVER => turn::sent(task, entry, conn, length as u32, now, scratch),
-        CONN_CLIENT => peer::sent(sock, task, conn, now, scratch),
+        CONN_SERVER => turn::sent(sock, task, entry, conn, length as u32, now),
+        CONN_CLIENT => peer::sent(sock, entry, conn, now, scratch),
         _ => {}
     }
 }

@@ -138,6 +138,7 @@ pub struct Probes {
     control: Array<MapData, PlainControl>,
     requested: BpfHashMap<MapData, u32, u32>,
     listeners: BpfHashMap<MapData, u64, u32>,
+    ports: Array<MapData, PortBits>,
     stats: Option<OwnedFd>,
     off: Vec<&'static str>,
     attached: Vec<Attached>,
@@ -151,6 +152,9 @@ pub struct Attached {
     /// By BTF; else as a plain raw tracepoint.
     pub typed: bool,
 }
+
+/// A bit for each port.
+type PortBits = [u32; 65_536 / 32];
 
 /// [`Control`] as aya may copy it.
 #[derive(Clone, Copy)]
@@ -216,6 +220,8 @@ impl Probes {
             .map_err(|error| KernelError::refused("dwell_request", &error))?;
         let listeners = BpfHashMap::try_from(take(&mut ebpf, "dwell_listen")?)
             .map_err(|error| KernelError::refused("dwell_listen", &error))?;
+        let ports = Array::try_from(take(&mut ebpf, "dwell_ports")?)
+            .map_err(|error| KernelError::refused("dwell_ports", &error))?;
         control
             .set(0, PlainControl(CLOSED), 0)
             .map_err(|error| KernelError::refused("dwell_control", &error))?;
@@ -224,6 +230,7 @@ impl Probes {
             control,
             requested,
             listeners,
+            ports,
             stats: None,
             off: Vec::new(),
             attached: Vec::new(),
@@ -307,6 +314,10 @@ impl Probes {
         let value = if own { LISTEN_OF_TARGET } else { LISTEN_OF_OTHERS };
         // A full table costs the role of the socket, no more: it then reads "unknown".
         let _full = self.listeners.insert(key, value, 0);
+        if own && let Ok(mut ports) = self.ports.get(&0, 0) {
+            ports[usize::from(port >> 5)] |= 1 << (port & 31);
+            let _kept = self.ports.set(0, ports, 0);
+        }
     }
 
     /// Opens the books of every thread of the processes asked for.

@@ -40,7 +40,8 @@ const MEMCACHED: [&str; 24] = [
 /// The label in words; `clean` makes text of the target safe to print.
 pub fn label(label: &Label, clean: impl FnOnce(&[u8]) -> String) -> RequestLabel {
     let length = (label.length as usize).min(LABEL_LENGTH);
-    let text = clean(&label.text[..length]);
+    let bytes: Vec<u8> = label.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = clean(&bytes[..length]);
     let of = |protocol, text| RequestLabel { protocol, text };
     match label.protocol {
         PROTOCOL_HTTP => of("http", text),
