@@ -172,18 +172,22 @@ pub struct Conn {
     pub connects: u8,
     /// Port of the peer, where the object leaves it open.
     pub peer_port: u16,
-    /// Named so that no padding is left undefined.
-    pub reserved_more: u16,
+    /// Non-zero: a Unix socket, whose end no tracepoint shows.
+    pub is_unix: u16,
 }
 
 /// What a thread serves.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Serving {
-    /// Its counters at its last event on a server's connection.
+    /// Its closed intervals, when it was last seen in another run than before.
     pub last_ns: [u64; State::COUNT],
-    /// When that was; 0: there was none.
+    /// When its last event on a server's connection was; 0: there was none.
     pub at_ns: u64,
+    /// Its running time then, with the open interval.
+    pub running_ns: u64,
+    /// When the interval began that was open then: as long as that is the same, nothing else has changed.
+    pub since_ns: u64,
     /// The connection that it has received a request from, or the answer to a call made for it, and
     /// has not answered since; 0 for none. It works for this one.
     pub focus: u64,
@@ -304,7 +308,7 @@ const _: () = assert!(size_of::<LongestWait>() == 40);
 const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
 const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 80);
-const _: () = assert!(size_of::<Serving>() == 24 + 8 * State::COUNT);
+const _: () = assert!(size_of::<Serving>() == 40 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);
 const _: () = assert!(size_of::<PeerKey>() == 16);

@@ -75,6 +75,7 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     conn.turn.service = if role == CONN_OTHER { 0 } else { socket::intern(&scratch.object) };
     conn.turn.sock = sock;
     conn.ino = inode(sock);
+    conn.is_unix = (scratch.object.family == FAMILY_UNIX) as u16;
     note_port(sock);
 }
 
@@ -119,6 +120,10 @@ pub fn forget(sock: u64) {
 /// before a connection is accepted finds no inode there.
 #[inline(always)]
 pub fn is_same(sock: u64, conn: &mut Conn) -> bool {
+    // The end of a connection of TCP shows.
+    if conn.is_unix == 0 {
+        return true;
+    }
     let ino = inode(sock);
     if conn.ino == 0 {
         conn.ino = ino;

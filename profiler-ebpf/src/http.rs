@@ -1,9 +1,9 @@
 //! Labels of HTTP/1: the method and the path, with the segments folded that look like an id.
 
-use profiler_common::turn::{LABEL_LENGTH, LABEL_WORDS, PROTOCOL_HTTP, PROTOCOL_HTTP2};
+use profiler_common::turn::{LABEL_LENGTH, LABEL_WORDS, Label, PROTOCOL_HTTP, PROTOCOL_HTTP2};
 
 use crate::label::{HEAD, Text};
-use crate::letters::{self, Ends, below};
+use crate::letters::{self, Ends};
 use crate::maps::slot;
 
 /// Segments longer than this are folded: a hash without a digit.
@@ -28,18 +28,21 @@ pub fn request(method: u32, text: &mut Text) -> u32 {
     text.label.words[0] = (text.head[0] & !blank) | (b'_' as u64) << (8 * (method & 7));
     let end = letters::find(&text.label.words, Ends::Path);
     text.label.words[0] = text.head[0];
-    text.end_at(end);
-    if has_digits(&text.label.words) {
+    text.end_at(if end < text.length { end } else { text.length });
+    if has_digits(&text.label) {
         fold(method, text);
     }
     PROTOCOL_HTTP
 }
 
 #[inline(always)]
-fn has_digits(words: &[u64; LABEL_WORDS]) -> bool {
+fn has_digits(label: &Label) -> bool {
     let mut found = 0;
-    for word in words {
-        found |= letters::digits(*word);
+    for word in 0..LABEL_WORDS {
+        if (word * 8) as u32 >= label.length {
+            break;
+        }
+        found |= letters::digits(label.words[word]);
     }
     found != 0
 }
@@ -51,9 +54,6 @@ fn fold(method: u32, text: &mut Text) {
     text.out = method + 1;
     text.segment = text.out;
     text.digits = 0;
-    for word in 0..LABEL_WORDS {
-        text.label.words[word] = text.head[word] & below(method + 1, word as u32);
-    }
     for _ in 4..HEAD {
         if !letter(text) {
             break;

@@ -30,7 +30,7 @@ const READV: u16 = 19;
 /// Work space.
 #[repr(C)]
 pub struct Text {
-    /// The first bytes of the request, zero behind its end.
+    /// The first bytes of the request; behind its end, of others.
     pub head: [u64; HEAD / 8],
     pub label: Label,
     /// Where the request lies in user space.
@@ -50,19 +50,20 @@ pub struct Text {
 impl Text {
     #[inline(always)]
     pub fn byte(&self, at: u32) -> u8 {
-        if at >= HEAD as u32 {
+        if at >= self.length {
             return 0;
         }
         // SAFETY: inside the array.
         unsafe { *self.head.as_ptr().cast::<u8>().add(slot(at, HEAD)) }
     }
 
-    /// Ends the label at this length.
-    #[inline(never)]
+    /// Ends the label at this length. The words behind it keep what was there.
+    #[inline(always)]
     pub fn end_at(&mut self, length: u32) {
         self.label.length = length;
-        for word in 0..LABEL_WORDS {
-            self.label.words[word] &= below(length, word as u32);
+        if length < LABEL_LENGTH as u32 {
+            let word = length / 8;
+            self.label.words[slot(word, LABEL_WORDS)] &= below(length, word);
         }
     }
 }
@@ -100,9 +101,9 @@ fn fetch(length: u32, text: &mut Text) -> bool {
     let wanted = if length < HEAD as u32 { length } else { HEAD as u32 };
     text.length = wanted;
     let found = copy(text.head.as_mut_ptr(), wanted, text.buffer);
-    for word in 0..HEAD / 8 {
-        text.head[word] &= below(wanted, word as u32);
-    }
+    // The others are read by letters, or up to the end.
+    text.head[0] &= below(wanted, 0);
+    text.head[1] &= below(wanted, 1);
     found
 }
 
@@ -287,8 +288,7 @@ fn prepared(text: &mut Text) -> u32 {
     text.at = 5;
     skip_name(text);
     if load(text.at, text) {
-        let end = letters::find(&text.label.words, letters::Ends::Name);
-        text.end_at(end);
+        end_where(letters::Ends::Name, text);
     }
     PROTOCOL_POSTGRES_PREPARED
 }
@@ -297,9 +297,15 @@ fn prepared(text: &mut Text) -> u32 {
 #[inline(always)]
 fn statement(at: u32, text: &mut Text) {
     if load(at, text) {
-        let end = letters::find(&text.label.words, letters::Ends::Value);
-        text.end_at(end);
+        end_where(letters::Ends::Value, text);
     }
+}
+
+#[inline(always)]
+fn end_where(ends: letters::Ends, text: &mut Text) {
+    let end = letters::find(&text.label.words, ends);
+    let length = text.label.length;
+    text.end_at(if end < length { end } else { length });
 }
 
 /// Copies what comes from there on to where the label is.
@@ -307,8 +313,8 @@ fn statement(at: u32, text: &mut Text) {
 fn load(at: u32, text: &mut Text) -> bool {
     let left = text.length.saturating_sub(at);
     let wanted = if left < LABEL_LENGTH as u32 { left } else { LABEL_LENGTH as u32 };
-    text.label.words = [0; LABEL_WORDS];
-    // One byte more or less: 0 bytes the helper does not take.
+    text.label.length = wanted;
+    // Nothing to copy, the helper does not take.
     wanted != 0 && copy(text.label.words.as_mut_ptr(), wanted, text.buffer + at as u64)
 }
 

@@ -11,17 +11,13 @@ use profiler_common::turn::{Conn, PHASE_RECEIVED, Parts};
 use crate::conn;
 use crate::maps::slot;
 
-/// A counter of the current thread at this instant: what has been closed, and the interval that is open.
-/// All of them sum to `now` and a constant, so differences of them sum to the time between.
+/// The running time of the current thread, with the interval that is open. Together with what is closed of
+/// the other states it sums to `now` and a constant, so differences sum to the time between.
 #[inline(always)]
-pub fn counter(record: &ThreadRecord, state: usize, now: u64) -> u64 {
+fn running(record: &ThreadRecord, now: u64) -> u64 {
     let unseen = record.unseen_wakeup_ns;
-    let mut ns = record.totals_ns[state];
-    if state == State::Running as usize {
-        let since = if unseen != 0 { unseen } else { record.since_ns };
-        ns += now.wrapping_sub(since);
-    }
-    ns
+    let since = if unseen != 0 { unseen } else { record.since_ns };
+    record.totals_ns[State::Running as usize] + now.wrapping_sub(since)
 }
 
 /// A wait that is not closed yet although the thread runs: the kind, and its length so far.
@@ -62,14 +58,22 @@ pub fn credit(entry: &mut ThreadEntry, event: &mut Event<'_>) {
 }
 
 /// From here on the time counts anew.
-#[inline(never)]
+#[inline(always)]
 pub fn restart(entry: &mut ThreadEntry, now: u64) {
-    for state in 0..State::COUNT {
-        entry.serving.last_ns[state] = counter(&entry.record, state, now);
+    if entry.serving.since_ns != entry.record.since_ns {
+        look(entry);
     }
+    entry.serving.running_ns = running(&entry.record, now);
+    begin_anew(entry, now);
+}
+
+/// Notes the counters of a run that is another one than before.
+#[inline(never)]
+fn look(entry: &mut ThreadEntry) {
+    entry.serving.last_ns = entry.record.totals_ns;
     let (kind, ns) = unclosed(&entry.record);
     entry.serving.last_ns[kind] += ns;
-    begin_anew(entry, now);
+    entry.serving.since_ns = entry.record.since_ns;
 }
 
 #[inline(always)]
@@ -101,14 +105,29 @@ fn give(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
 /// Adds what the thread has done since the last event.
 #[inline(always)]
 pub fn spend(entry: &mut ThreadEntry, parts: &mut Parts, now: u64) {
-    let (kind, ns) = unclosed(&entry.record);
-    entry.serving.last_ns[kind] -= ns;
-    for state in 0..State::COUNT {
-        let current = counter(&entry.record, state, now);
-        // Borders are moved by some microseconds after the event, so a state can become less.
-        let spent = current.wrapping_sub(entry.serving.last_ns[state]);
-        parts.own_ns[state] = parts.own_ns[state].wrapping_add(spent);
-        entry.serving.last_ns[state] = current;
+    let ran = running(&entry.record, now);
+    let spent = ran.wrapping_sub(entry.serving.running_ns);
+    let own = &mut parts.own_ns[State::Running as usize];
+    *own = own.wrapping_add(spent);
+    entry.serving.running_ns = ran;
+    // Between two events of a busy event loop, it mostly runs on.
+    if entry.serving.since_ns != entry.record.since_ns {
+        spend_others(entry, parts);
+        look(entry);
     }
-    entry.serving.last_ns[kind] += ns;
+}
+
+/// The same for what it did without running.
+#[inline(never)]
+fn spend_others(entry: &ThreadEntry, parts: &mut Parts) {
+    for state in 0..State::COUNT {
+        if state == State::Running as usize {
+            continue;
+        }
+        // Borders are moved by some microseconds after the event, so a state can become less.
+        let spent = entry.record.totals_ns[state].wrapping_sub(entry.serving.last_ns[state]);
+        parts.own_ns[state] = parts.own_ns[state].wrapping_add(spent);
+    }
+    let (kind, ns) = unclosed(&entry.record);
+    parts.own_ns[kind] = parts.own_ns[kind].wrapping_add(ns);
 }
