@@ -69,6 +69,8 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     };
     if role == CONN_SERVER {
         note_target(sock);
+        // A service is the same for all who call it.
+        scratch.object.peer = [0; 16];
     }
     conn.role = role;
     conn.peer_port = peer_port;

@@ -122,8 +122,7 @@ impl Naming<'_, '_> {
     fn service(&mut self, id: u64, sums: ServiceSums) -> Service {
         let first = sums.pids.first().copied().unwrap_or(0);
         let process = self.process(first);
-        let accept = self.tables.listeners.iter().filter(|listener| listener.service == id);
-        let accept = accept.copied().reduce(merge_listeners).map(accept_queue);
+        let accept = self.accept_queue(id);
         let mut groups: HashMap<RequestLabel, RequestGroup> = HashMap::new();
         for (number, group) in sums.groups {
             let label = self.label(number);
@@ -162,6 +161,17 @@ impl Naming<'_, '_> {
             in_flight_most: sums.timeline.most(),
             accept,
         }
+    }
+
+    /// The queue of connections at the address of a service.
+    fn accept_queue(&self, id: u64) -> Option<AcceptQueue> {
+        let objects = &self.outcome.objects;
+        let service = objects.get(&id)?;
+        let listens = |listener: &&Listener| {
+            objects.get(&listener.service).is_some_and(|object| serves(object, service))
+        };
+        let all = self.tables.listeners.iter().filter(listens).copied();
+        all.reduce(merge_listeners).map(accept_queue)
     }
 
     fn process(&mut self, pid: u32) -> String {
@@ -336,6 +346,12 @@ fn address_of(object: &Object, names: &mut dyn Names) -> String {
         }
         _ => "unknown".to_owned(),
     }
+}
+
+/// Whether what is accepted at `listener` may be served at `service`.
+fn serves(listener: &Object, service: &Object) -> bool {
+    let anywhere = listener.local == [0; 16];
+    listener.local_port == service.local_port && (anywhere || listener.local == service.local)
 }
 
 fn merge_listeners(a: Listener, b: Listener) -> Listener {
