@@ -15,7 +15,9 @@ mod groups;
 mod headline;
 mod idle;
 mod locks;
+mod requests;
 mod top;
+mod verdict;
 
 pub use budget::Budget;
 pub use cost::{Cost, cost};
@@ -28,4 +30,11 @@ pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
 pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, locks, taken_in};
+pub use requests::{
+    Accepting, Change, Dependency, Doubtful, Fan, GroupRow, Load, Quantiles, ServiceRows, Set,
+    Sets, Spread, dependencies, services,
+};
 pub use top::{TopWait, top_waits, top_waits_of};
+pub use verdict::{
+    Basis, Cause, Confidence, Constraint, Doubt, Finding, Hog, Thin, Verdict, Worker, verdict,
+};

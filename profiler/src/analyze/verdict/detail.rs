@@ -1,0 +1,163 @@
+//! What is known of a constraint.
+
+use super::constraint::{Constraint, Hog, Worker};
+use super::crew::busiest;
+use super::places::LockKey;
+use super::split::{Key, Scene, calls_of, saved};
+use crate::analyze::cpu::{Shortage, shortages};
+use crate::analyze::locks::{Behind, behind};
+use crate::analyze::requests::{GroupRow, Set, own};
+use crate::model::{Blame, CpuUse, Nanos, Part, PeerId, RequestLabel, Server, State, WaitPlace};
+
+/// The requests that keep a thread longest are named if each keeps it so many times as long as the mean one.
+const LONGER: f64 = 2.0;
+
+/// All that is known of it.
+pub fn constraint(scene: &Scene<'_>, key: Key) -> Constraint {
+    let threads = &scene.row.load.threads;
+    match key {
+        Key::Lock(lock) => self::lock(scene, lock),
+        Key::Loop => Constraint::Loop {
+            worker: busiest(scene.row).map(|server| worker(scene, server)),
+            hog: hog(scene),
+            busy: threads.busiest,
+        },
+        Key::Peer(peer) => self::peer(scene, peer),
+        Key::InTurn => in_turn(scene),
+        Key::Cpu => cpu(scene),
+        Key::Disk => Constraint::Disk { place: place(scene, key) },
+        Key::Workers => Constraint::Workers {
+            threads: threads.number,
+            busy: threads.busy,
+            accepting: scene.row.load.accepting,
+        },
+        Key::Uneven => uneven(scene),
+        Key::Running => Constraint::Running { label: running(scene) },
+        Key::Unserved => Constraint::Unserved { busy: threads.busy },
+        Key::HandedOver => Constraint::HandedOver { busy: threads.busy },
+        Key::Waiting(kind) => Constraint::Waiting { kind, place: place(scene, key) },
+        Key::Unknown => Constraint::Waiting { kind: State::Unattributed, place: None },
+    }
+}
+
+/// The place where the requests that decide waited longest for it.
+fn place(scene: &Scene<'_>, key: Key) -> Option<WaitPlace> {
+    let places = scene.decisive().longest.iter().filter(|(id, _)| scene.is_place_of(key, **id));
+    let (id, _) = places.max_by_key(|(_, (_, time))| *time)?;
+    scene.profile.requests.place(*id).cloned()
+}
+
+fn lock(scene: &Scene<'_>, lock: LockKey) -> Constraint {
+    let row = match lock {
+        LockKey::Row(row) => scene.locked.rows.get(row).cloned().map(Box::new),
+        LockKey::Place(_) => None,
+    };
+    let key = Key::Lock(lock);
+    let mut behind = blamed(scene, key);
+    if behind.is_empty() {
+        behind = row.as_ref().map(|row| row.behind.clone()).unwrap_or_default();
+    }
+    Constraint::Lock { row, place: place(scene, key), behind }
+}
+
+/// Behind whom the requests that decide waited.
+fn blamed(scene: &Scene<'_>, key: Key) -> Vec<Behind> {
+    let longest = scene.decisive().longest.iter();
+    let (mut blames, mut whole) = (Vec::new(), Nanos(0));
+    for (id, (count, time)) in longest.filter(|(id, _)| scene.is_place_of(key, **id)) {
+        whole += *time;
+        let reason = scene.profile.requests.place(*id).and_then(|place| place.reason);
+        blames.extend(reason.map(|reason| Blame { reason, time: *time, count: *count }));
+    }
+    behind(scene.profile, &blames, whole)
+}
+
+fn worker(scene: &Scene<'_>, server: &Server) -> Worker {
+    let thread = scene.profile.threads.iter().find(|thread| thread.tid == server.tid);
+    let name = thread.map(|thread| thread.comm.clone()).unwrap_or_default();
+    Worker { pid: server.pid, tid: server.tid, name }
+}
+
+/// The requests that keep the thread longest, if they keep it longer than others do.
+fn hog(scene: &Scene<'_>) -> Option<Hog> {
+    let groups = scene.row.groups.iter().filter(|row| row.sets.all.count > 0);
+    let row = groups.max_by_key(|row| own(&row.sets.all))?;
+    let all = own(&scene.row.sets.all);
+    let each = own(&row.sets.all);
+    let is_longer = each.0 as f64 >= LONGER * all.0 as f64;
+    let sum = |own: Nanos, set: &Set| own.0 as f64 * set.count as f64;
+    let whole = sum(all, &scene.row.sets.all);
+    let share = if whole > 0.0 { sum(each, &row.sets.all) / whole } else { 0.0 };
+    is_longer.then(|| Hog {
+        label: row.group.label.clone(),
+        count: row.group.count,
+        own: each,
+        part: longest_part(&row.sets.all),
+        share: share.min(1.0),
+    })
+}
+
+fn longest_part(set: &Set) -> Part {
+    let own = set.parts().into_iter().filter(|(part, _)| matches!(part, Part::In(_)));
+    own.max_by_key(|(_, time)| *time).map_or(Part::In(State::Running), |(part, _)| part)
+}
+
+fn peer(scene: &Scene<'_>, first: PeerId) -> Constraint {
+    let known = scene.profile.requests.peer(first);
+    let of = |set: &Set| {
+        let calls = set.calls.values().filter(|called| scene.first_peer(called.peer) == first);
+        let (mut count, mut total) = (0, Nanos(0));
+        for called in calls {
+            count += called.count;
+            total += called.total;
+        }
+        (crate::analyze::requests::ratio(count, set.count), Nanos(total.0 / count.max(1)))
+    };
+    let ((usual, each_usual), (slow, each_slow)) =
+        (of(&scene.row.sets.median), of(&scene.row.sets.tail));
+    Constraint::Peer {
+        address: known.map(|peer| peer.address.clone()).unwrap_or_default(),
+        behind: known.and_then(|peer| peer.behind.clone()),
+        calls: [usual, slow],
+        each: [each_usual, each_slow],
+    }
+}
+
+fn in_turn(scene: &Scene<'_>) -> Constraint {
+    let set = scene.decisive();
+    let together = set.share(set.calls.values().map(|called| called.total).sum());
+    let longest = together.since(Nanos(saved(set) as u64));
+    Constraint::InTurn { calls: calls_of(set), time: [together, longest] }
+}
+
+fn cpu(scene: &Scene<'_>) -> Constraint {
+    let throttled = shortages(scene.profile).into_iter().find_map(|shortage| match shortage {
+        Shortage::Throttled { quota, .. } => Some(quota.clone()),
+        _ => None,
+    });
+    let cpus = &scene.profile.cpu.per_cpu;
+    let all: Nanos = cpus.iter().map(CpuUse::total).sum();
+    let busy: Nanos = cpus.iter().map(|cpu| cpu.busy_ns).sum();
+    Constraint::Cpu { quota: throttled, busy: (all > Nanos(0)).then(|| busy.share_of(all)) }
+}
+
+fn uneven(scene: &Scene<'_>) -> Constraint {
+    match &scene.odd {
+        Some(odd) => Constraint::Uneven {
+            worker: worker(scene, odd.server),
+            means: odd.means,
+            share: crate::analyze::requests::ratio(odd.server.count, scene.row.count).min(1.0),
+        },
+        None => Constraint::Unserved { busy: scene.row.load.threads.busy },
+    }
+}
+
+/// The label under which most time of the requests that decide is run.
+fn running(scene: &Scene<'_>) -> Option<RequestLabel> {
+    let low = scene.decisive().low;
+    let time = |row: &&GroupRow<'_>| -> Nanos {
+        let bands = row.group.bands.iter().filter(|band| band.low >= low);
+        bands.map(|band| band.budget.of(Part::In(State::Running))).sum()
+    };
+    scene.row.groups.iter().max_by_key(time).map(|row| row.group.label.clone())
+}

@@ -1,0 +1,104 @@
+//! How sure a verdict is.
+
+use super::Basis;
+use crate::analyze::requests::{Change, Doubtful, ServiceRows, ratio};
+use crate::model::{Part, Profile, State};
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// It may well be something else.
+    Low,
+    /// It is likely.
+    Medium,
+    /// The figures leave no other.
+    High,
+}
+
+/// Why a verdict is not surer; shares are 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Doubt {
+    /// So few slow requests.
+    Few(u64),
+    /// Requests that were lost, of all.
+    Lost(f64),
+    /// Time that is in no part, of that of the requests that decide.
+    Unaccounted(f64),
+    /// Time between two threads, likewise.
+    HandedOver(f64),
+    /// Requests that may be several, of all.
+    Pipelined(f64),
+    /// Connections over which several requests go at the same time, of all.
+    Multiplexed(f64),
+    /// Requests whose arrival was not seen, of all.
+    ArrivalUnseen(f64),
+    /// Requests in flight do not fit to rate and latency.
+    Flight,
+    /// It explains only that much.
+    Partly(f64),
+}
+
+impl Doubt {
+    /// How sure a verdict can be in spite of it; high where it does not matter.
+    fn allows(self) -> Confidence {
+        let below = |value: f64, medium: f64, low: f64| match value {
+            value if value >= low => Confidence::Low,
+            value if value >= medium => Confidence::Medium,
+            _ => Confidence::High,
+        };
+        match self {
+            Self::Few(number) if number < 10 => Confidence::Low,
+            Self::Few(number) if number < 30 => Confidence::Medium,
+            Self::Few(_) => Confidence::High,
+            Self::Lost(share) => below(share, 0.01, 0.1),
+            Self::Unaccounted(share) | Self::HandedOver(share) => below(share, 0.1, 0.3),
+            Self::Pipelined(share) => below(share, 0.05, 0.5),
+            Self::Multiplexed(share) => below(share, f64::MIN_POSITIVE, 0.2),
+            Self::ArrivalUnseen(share) => below(share, 0.1, 0.5),
+            Self::Flight => Confidence::Medium,
+            Self::Partly(share) => below(1.0 - share, 0.5, 0.75),
+        }
+    }
+}
+
+/// As sure as the gravest doubt allows.
+pub fn confidence(doubts: &[Doubt]) -> Confidence {
+    doubts.iter().map(|doubt| doubt.allows()).min().unwrap_or(Confidence::High)
+}
+
+/// All that makes a verdict less sure, gravest first.
+pub fn doubts(
+    profile: &Profile,
+    row: &ServiceRows<'_>,
+    basis: Basis,
+    explains: Option<f64>,
+) -> Vec<Doubt> {
+    let set = match basis {
+        Basis::Tail => &row.sets.tail,
+        Basis::Whole => &row.sets.all,
+    };
+    let requests = &profile.requests;
+    let whole = Change::between(crate::model::Nanos(0), set.mean());
+    let nowhere = set.part(Part::In(State::Unattributed)).share_of(set.mean());
+    let mut doubts = vec![
+        Doubt::Few(set.count),
+        Doubt::Lost(ratio(requests.lost, requests.lost + row.count)),
+        Doubt::Unaccounted(set.residual().share_of(whole).abs() + nowhere),
+        Doubt::HandedOver(set.part(Part::HandedOver).share_of(set.mean())),
+    ];
+    doubts.extend(row.doubtful.iter().filter_map(|doubtful| match *doubtful {
+        Doubtful::Pipelined { share } => Some(Doubt::Pipelined(share)),
+        Doubtful::Multiplexed { connections, of } => {
+            Some(Doubt::Multiplexed(ratio(connections, of)))
+        }
+        Doubtful::ArrivalUnseen { share } => Some(Doubt::ArrivalUnseen(share)),
+        Doubtful::HandedOver { .. } => None,
+    }));
+    if row.load.little.is_some_and(|little| little.differs) {
+        doubts.push(Doubt::Flight);
+    }
+    doubts.extend(explains.map(Doubt::Partly));
+    doubts.retain(|doubt| doubt.allows() < Confidence::High);
+    doubts.sort_by_key(|doubt| doubt.allows());
+    doubts
+}
