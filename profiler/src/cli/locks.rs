@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::arguments::{Locks, LocksBy};
 use super::{attach, output};
 use crate::analyze::By;
+use crate::view::DocumentOptions;
 
 /// Runs `dwell locks`.
 ///
@@ -17,7 +18,10 @@ pub fn run(locks: Locks) -> Result<()> {
         LocksBy::Site => By::Site,
     };
     if locks.json {
-        return output::write_document(&profile, by);
+        return output::write_document(
+            &profile,
+            DocumentOptions { by, ..DocumentOptions::default() },
+        );
     }
     output::print_locks(&profile, by, locks.top, locks.full_stacks)
 }

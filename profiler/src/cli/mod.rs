@@ -10,6 +10,7 @@ mod graph;
 mod locks;
 mod output;
 mod progress;
+mod requests;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Attach(attach) => attach::run(attach),
         Command::Locks(locks) => locks::run(locks),
+        Command::Requests(requests) => requests::run(requests),
         Command::Graph(graph) => graph::run(graph),
         Command::Demo(demo) => demo::run(demo),
         Command::DemoRole(role) => demo::play(role),

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::analyze::By;
 use crate::model::Profile;
-use crate::view::{self, TextOptions};
+use crate::view::{self, DocumentOptions, TextOptions};
 
 use super::arguments::ReportArguments;
 
@@ -22,7 +22,7 @@ const BUFFER: usize = 64 << 10;
 /// When stdout cannot be written.
 pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<()> {
     if json {
-        return write_document(profile, By::Lock);
+        return write_document(profile, DocumentOptions::default());
     }
     write(&view::render(profile, &text_options(report)))
 }
@@ -32,9 +32,9 @@ pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<(
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn write_document(profile: &Profile, by: By) -> Result<()> {
+pub fn write_document(profile: &Profile, options: DocumentOptions) -> Result<()> {
     let mut stdout = io::BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    serde_json::to_writer(&mut stdout, &view::document(profile, by))
+    serde_json::to_writer(&mut stdout, &view::document(profile, options))
         .map_err(io::Error::from)
         .and_then(|()| stdout.write_all(b"\n"))
         .and_then(|()| stdout.flush())
@@ -48,6 +48,22 @@ pub fn write_document(profile: &Profile, by: By) -> Result<()> {
 pub fn print_locks(profile: &Profile, by: By, top: usize, full_stacks: bool) -> Result<()> {
     let report = ReportArguments { threads: false, top, full_stacks };
     write(&view::render_locks(profile, by, &text_options(report)))
+}
+
+/// Prints the report on requests.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_requests(
+    profile: &Profile,
+    top: usize,
+    slowest: Option<usize>,
+    full_stacks: bool,
+) -> Result<()> {
+    let report = ReportArguments { threads: false, top, full_stacks };
+    let options = text_options(report);
+    let slowest = slowest.unwrap_or(options.slowest);
+    write(&view::render_requests(profile, &TextOptions { slowest, ..options }))
 }
 
 /// Prints the report on chains of waiting.
@@ -66,6 +82,7 @@ fn text_options(report: ReportArguments) -> TextOptions {
         color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         threads: report.threads,
         top: report.top,
+        slowest: TextOptions::default().slowest,
         all_frames: report.full_stacks,
     }
 }

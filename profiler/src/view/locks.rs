@@ -339,7 +339,8 @@ pub fn short(doing: &Doing) -> String {
     }
 }
 
-fn stack_lines(first: &str, stack: &[Frame], options: &TextOptions, width: usize) -> Vec<Line> {
+/// The functions of a stack, the innermost first.
+pub fn stack_lines(first: &str, stack: &[Frame], options: &TextOptions, width: usize) -> Vec<Line> {
     let (mut names, most) = if options.all_frames {
         (stack.iter().map(|frame| frame.name.as_str()).collect(), width)
     } else {

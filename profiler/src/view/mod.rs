@@ -8,14 +8,16 @@ mod headline;
 mod json;
 mod layout;
 mod locks;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod text;
 mod trust;
 mod units;
+mod verdict;
 mod waits;
 mod words;
 
 pub use graph::dot;
-pub use json::document;
-pub use text::{TextOptions, render, render_graph, render_locks};
+pub use json::{DocumentOptions, document};
+pub use text::{TextOptions, render, render_graph, render_locks, render_requests};

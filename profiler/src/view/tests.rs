@@ -6,7 +6,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{TextOptions, document, dot, render, render_graph, render_locks};
+use super::{
+    DocumentOptions, TextOptions, document, dot, render, render_graph, render_locks,
+    render_requests,
+};
 use crate::analyze::{self, By, fixture};
 use crate::model::{Direction, Nanos, Profile, Role, State, StateTimes, Trust, WaitObject};
 
@@ -238,7 +241,7 @@ fn colour_changes_nothing_but_colour() {
 }
 
 fn as_value(profile: &Profile) -> Value {
-    serde_json::to_value(document(profile, By::Lock)).expect("a document")
+    serde_json::to_value(document(profile, DocumentOptions::default())).expect("a document")
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::color::Line;
-use super::{bars, cpu, graph, headline, locks, trust, waits};
+use super::{bars, cpu, graph, headline, locks, requests, trust, verdict, waits};
 use crate::analyze::{self, By};
 use crate::model::Profile;
 
@@ -19,23 +19,29 @@ pub struct TextOptions {
     pub threads: bool,
     /// Waits shown.
     pub top: usize,
+    /// Slowest requests shown of each service.
+    pub slowest: usize,
     /// Show stacks whole.
     pub all_frames: bool,
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
-        Self { width: 80, color: false, threads: false, top: 8, all_frames: false }
+        Self { width: 80, color: false, threads: false, top: 8, slowest: 3, all_frames: false }
     }
 }
 
-/// The report: headline, bars, longest waits, lack of CPU time, trust.
+/// The report: verdict, headline, bars, requests, longest waits, lack of CPU time, trust.
 pub fn render(profile: &Profile, options: &TextOptions) -> String {
     let width = options.width.max(NARROWEST);
     let headline = analyze::headline(profile);
-    let mut blocks = vec![headline::lines(profile, &headline, width)];
+    let mut blocks = vec![verdict_lines(profile, width)];
+    blocks.push(headline::lines(profile, &headline, width));
     if headline.threads > 0 {
         blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));
+        let services = analyze::services(profile);
+        let peers = analyze::dependencies(profile);
+        blocks.push(requests::summary(profile, &services, &peers, width));
         let locks = analyze::locks(profile, By::Lock);
         blocks.push(locks::summary(profile, &locks, &analyze::deadlocks(profile), width));
         blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
@@ -48,6 +54,24 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
 fn cpu_lines(profile: &Profile, width: usize) -> Vec<Line> {
     let waiting = analyze::waiting_for_cpu(profile);
     cpu::lines(waiting.as_ref(), &analyze::shortages(profile), width)
+}
+
+fn verdict_lines(profile: &Profile, width: usize) -> Vec<Line> {
+    analyze::verdict(profile).map(|found| verdict::lines(&found, width)).unwrap_or_default()
+}
+
+/// The report on requests.
+pub fn render_requests(profile: &Profile, options: &TextOptions) -> String {
+    let width = options.width.max(NARROWEST);
+    let services = analyze::services(profile);
+    let peers = analyze::dependencies(profile);
+    let blocks = [
+        verdict_lines(profile, width),
+        requests::lines(profile, &services, &peers, options, width),
+        cpu_lines(profile, width),
+        trust::lines(&profile.trust, &analyze::cost(profile), width),
+    ];
+    write(&blocks, options)
 }
 
 /// The report on locks.

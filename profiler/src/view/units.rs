@@ -1,11 +1,36 @@
 //! Numbers with their units; the blank between them is [`TIE`], where no line is broken.
 
 use super::layout::TIE;
+use crate::analyze::Change;
 use crate::model::Nanos;
 
 /// Three significant digits and a unit: `331 ns`, `4.51 s`.
 pub fn duration(time: Nanos) -> String {
     scaled(time.0 as f64, 1000.0, &["ns", "µs", "ms", "s"], time.0 < 1000)
+}
+
+/// A difference of durations, with its sign: `+4.51 s`, `−331 ns`.
+pub fn change(change: Change) -> String {
+    let sign = match change.0 {
+        0 => "",
+        1.. => "+",
+        _ => "−",
+    };
+    format!("{sign}{}", duration(Nanos(change.0.unsigned_abs())))
+}
+
+/// How many a second: two digits below 100.
+pub fn rate(number: f64) -> String {
+    match number {
+        99.5.. => count(number.round() as u64),
+        9.95.. => format!("{number:.0}"),
+        _ => format!("{number:.1}"),
+    }
+}
+
+/// A mean number of things, to one decimal; what is there is never shown as 0.
+pub fn mean(number: f64) -> String {
+    if number > 0.0 && number < 0.05 { "<0.1".to_owned() } else { format!("{number:.1}") }
 }
 
 /// `3.15 MB`; decimal units.
@@ -113,6 +138,15 @@ mod tests {
         ] {
             assert_eq!(shown(&duration(Nanos(time))), text);
         }
+    }
+
+    #[test]
+    fn differences_have_a_sign_and_means_are_never_rounded_away() {
+        assert_eq!(shown(&change(Change(1_500))), "+1.50 µs");
+        assert_eq!(shown(&change(Change(-331))), "−331 ns");
+        assert_eq!(shown(&change(Change(0))), "0 ns");
+        assert_eq!([rate(0.25), rate(12.3), rate(1_234.4)], ["0.2", "12", "1,234"]);
+        assert_eq!([mean(0.0), mean(0.01), mean(2.34)], ["0.0", "<0.1", "2.3"]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::units::{count, counted};
 use crate::analyze::{Activity, Idle, Sort, TopWait, is_reading_command};
-use crate::model::{Cause, Direction, Doing, Frame, Place, Role, State, WaitObject};
+use crate::model::{
+    Cause, Direction, Doing, Frame, Part, Place, RequestLabel, Role, State, WaitObject,
+};
 
 /// What the time of an activity is spent on, after "x % of its working time is spent".
 pub fn activity(activity: Activity) -> &'static str {
@@ -237,5 +239,42 @@ pub fn doing(doing: &Doing) -> String {
                 _ => format!("{}, {what}", activity(Activity::Blocked(*kind))),
             }
         }
+    }
+}
+
+/// A part of the time of a request.
+pub fn part(part: Part) -> &'static str {
+    match part {
+        Part::Queued => "in the socket, nobody came",
+        Part::BehindOthers => "behind other requests",
+        Part::HandedOver => "handed to another thread",
+        Part::Peers => "waiting for peers",
+        Part::In(state) => match state {
+            State::Running => "running",
+            State::Runnable => "waiting for a CPU",
+            State::Futex => "lock or condition (futex)",
+            State::Socket => "socket",
+            State::Poll => "event (poll)",
+            State::Sleep => "sleep",
+            State::Disk => "disk",
+            State::PageFault => "page fault",
+            State::Pipe => "pipe",
+            State::FileLock => "file lock",
+            State::Child => "child process",
+            State::IoUring => "io_uring",
+            State::Kernel => "inside the kernel",
+            State::Stopped => "stopped",
+            State::Other => "other system calls",
+            State::Unattributed | State::Unsettled => "in no known state",
+        },
+    }
+}
+
+/// What a request asks for.
+pub fn label(label: &RequestLabel) -> String {
+    match (label.protocol, label.text.as_str()) {
+        ("unknown" | "", "") => "any request".to_owned(),
+        (protocol, "") => format!("any {protocol} request"),
+        (_, text) => text.to_owned(),
     }
 }

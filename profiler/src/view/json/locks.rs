@@ -117,7 +117,7 @@ pub fn circles(profile: &Profile) -> Vec<Circle> {
 }
 
 /// Word by which a sort of lock is named.
-fn sort_name(sort: Sort) -> &'static str {
+pub fn sort_name(sort: Sort) -> &'static str {
     match sort {
         Sort::Lock => "lock",
         Sort::ReadWriteLock => "rwlock",
@@ -184,7 +184,8 @@ fn hold(holds: Holds) -> Hold {
     }
 }
 
-fn holder(behind: Behind) -> Holder {
+/// Behind whom.
+pub fn holder(behind: Behind) -> Holder {
     Holder {
         pids: behind.pids.into_iter().collect(),
         comm: behind.group,
@@ -236,6 +237,7 @@ fn circle(deadlock: Deadlock) -> Circle {
     Circle { proved: deadlock.is_proved, threads: threads.collect() }
 }
 
-fn names(stack: &[Frame]) -> Vec<String> {
+/// The names of a stack.
+pub fn names(stack: &[Frame]) -> Vec<String> {
     stack.iter().map(|frame| frame.name.clone()).collect()
 }

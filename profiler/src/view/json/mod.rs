@@ -2,6 +2,8 @@
 
 mod graph;
 mod locks;
+mod requests;
+mod verdict;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -30,6 +32,25 @@ pub struct Document<'a> {
     locks: LockRows<'a>,
     deadlocks: Vec<locks::Circle>,
     graph: Chains<'a>,
+    verdict: VerdictRow<'a>,
+    requests: RequestRows<'a>,
+    dependencies: DependencyRows<'a>,
+    queues: QueueRows<'a>,
+}
+
+/// What a document holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentOptions {
+    /// What makes waits waits for the same lock.
+    pub by: By,
+    /// How many of the slowest requests of each service.
+    pub slowest: usize,
+}
+
+impl Default for DocumentOptions {
+    fn default() -> Self {
+        Self { by: By::Lock, slowest: 10 }
+    }
 }
 
 /// Rows are made one by one while they are written: there may be tens of thousands.
@@ -54,6 +75,46 @@ struct Chains<'a>(&'a Profile);
 impl Serialize for Chains<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         graph::chains(self.0).serialize(serializer)
+    }
+}
+
+/// As [`LockRows`].
+#[derive(Debug)]
+struct VerdictRow<'a>(&'a Profile);
+
+impl Serialize for VerdictRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        verdict::row(self.0).serialize(serializer)
+    }
+}
+
+/// As [`LockRows`], with so many of the slowest of each service.
+#[derive(Debug)]
+struct RequestRows<'a>(&'a Profile, usize);
+
+impl Serialize for RequestRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        requests::all(self.0, self.1).serialize(serializer)
+    }
+}
+
+/// As [`LockRows`].
+#[derive(Debug)]
+struct DependencyRows<'a>(&'a Profile);
+
+impl Serialize for DependencyRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(requests::dependencies(self.0))
+    }
+}
+
+/// As [`LockRows`].
+#[derive(Debug)]
+struct QueueRows<'a>(&'a Profile);
+
+impl Serialize for QueueRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(requests::queues(self.0))
     }
 }
 
@@ -192,8 +253,8 @@ struct WaitRow<'a> {
     stack_truncated: bool,
 }
 
-/// The document of a profile: all of its threads, waits and locks.
-pub fn document(profile: &Profile, by: By) -> Document<'_> {
+/// The document of a profile: all of its threads, waits, locks and requests.
+pub fn document(profile: &Profile, options: DocumentOptions) -> Document<'_> {
     let window = Window {
         start_monotonic_ns: profile.window.start,
         end_monotonic_ns: profile.window.end,
@@ -209,9 +270,13 @@ pub fn document(profile: &Profile, by: By) -> Document<'_> {
         threads: Rows(&profile.threads),
         waits: Rows(&profile.waits),
         cpu_waits: Rows(&profile.cpu_waits),
-        locks: LockRows(profile, by),
+        locks: LockRows(profile, options.by),
         deadlocks: locks::circles(profile),
         graph: Chains(profile),
+        verdict: VerdictRow(profile),
+        requests: RequestRows(profile, options.slowest),
+        dependencies: DependencyRows(profile),
+        queues: QueueRows(profile),
     }
 }
 
