@@ -1,5 +1,7 @@
 //! Profiles made by hand, for the tests of analysis and views.
 
+pub mod requests;
+
 use std::sync::Arc;
 
 use crate::model::{

@@ -35,7 +35,12 @@ impl Default for TextOptions {
 pub fn render(profile: &Profile, options: &TextOptions) -> String {
     let width = options.width.max(NARROWEST);
     let headline = analyze::headline(profile);
-    let mut blocks = vec![verdict_lines(profile, width)];
+    // Not everything is a server.
+    let is_asked = profile.requests.services.iter().any(|service| !service.groups.is_empty());
+    let mut blocks = Vec::new();
+    if is_asked {
+        blocks.push(verdict_lines(profile, width));
+    }
     blocks.push(headline::lines(profile, &headline, width));
     if headline.threads > 0 {
         blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));

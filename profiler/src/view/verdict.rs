@@ -9,6 +9,8 @@ use super::words;
 use crate::analyze::{Basis, Cause, Confidence, Doubt, Finding, Thin, Verdict};
 use crate::model::Nanos;
 
+/// Lines of the verdict.
+const MOST: usize = 8;
 /// Reasons named for a lack of confidence.
 const DOUBTS: usize = 2;
 /// Widest name of a process, and of an address.
@@ -28,7 +30,7 @@ pub fn lines(verdict: &Verdict, width: usize) -> Vec<Line> {
                 duration(verdict.all.1)
             );
             let mut lines = paragraph(&text, Style::Strong, width);
-            lines.extend(sure(verdict, width));
+            lines.extend(sure(verdict, DOUBTS, width));
             lines
         }
         Finding::Unknown(thin) => {
@@ -41,9 +43,11 @@ fn constrained(verdict: &Verdict, first: &Cause, next: Option<&Cause>, width: us
     let text =
         format!("{} is constrained by {}.", service(verdict), constraint::words(&first.constraint));
     let mut lines = paragraph(&text, Style::Strong, width);
-    lines.extend(paragraph(&explained(verdict, first), Style::Plain, width));
-    lines.extend(paragraph(&saves(first, next), Style::Plain, width));
-    lines.extend(sure(verdict, width));
+    let figures = format!("{} {}", explained(verdict, first), saves(first, next));
+    lines.extend(paragraph(&figures, Style::Plain, width));
+    let room = MOST.saturating_sub(lines.len());
+    let sure = (0..=DOUBTS).rev().map(|doubts| sure(verdict, doubts, width));
+    lines.extend(sure.into_iter().find(|lines| lines.len() <= room).unwrap_or_default());
     lines
 }
 
@@ -102,26 +106,24 @@ fn saves(first: &Cause, next: Option<&Cause>) -> String {
     text
 }
 
-fn sure(verdict: &Verdict, width: usize) -> Vec<Line> {
+fn sure(verdict: &Verdict, most: usize, width: usize) -> Vec<Line> {
     let level = match verdict.confidence {
         Confidence::High => "high",
         Confidence::Medium => "medium",
         Confidence::Low => "low",
     };
     let mut text = format!("Confidence: {level}");
-    let doubts: Vec<String> = verdict.doubts.iter().take(DOUBTS).map(doubt).collect();
-    match doubts.is_empty() {
+    let doubts: Vec<String> = verdict.doubts.iter().take(most).map(doubt).collect();
+    match verdict.doubts.is_empty() {
         true => text += &format!(" ({}, nothing lost)", counted(verdict.all.0, "request")),
+        false if doubts.is_empty() => {}
         false => text += &format!(": {}", doubts.join("; ")),
     }
     if verdict.others > 0 {
-        text += &format!(". {} with less time of requests", counted_others(verdict.others));
+        let others = counted(verdict.others as u64, "other service");
+        text += &format!(". {others} with less time of requests");
     }
     paragraph(&(text + "."), Style::Faint, width)
-}
-
-fn counted_others(others: usize) -> String {
-    counted(others as u64, "other service")
 }
 
 /// Why a verdict is not surer.

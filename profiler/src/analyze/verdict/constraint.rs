@@ -11,6 +11,8 @@ pub enum Constraint {
     Lock {
         /// Its row among the locks; none where it has none.
         row: Option<Box<LockRow>>,
+        /// What a database's lock is on, where that is known.
+        thing: Option<&'static str>,
         /// Where slow requests wait for it.
         place: Option<WaitPlace>,
         /// Behind whom, and what those were doing.

@@ -5,6 +5,7 @@ use super::crew::busiest;
 use super::places::LockKey;
 use super::split::{Key, Scene, calls_of, saved};
 use crate::analyze::cpu::{Shortage, shortages};
+use crate::analyze::functions::locked_thing;
 use crate::analyze::locks::{Behind, behind};
 use crate::analyze::requests::{GroupRow, Set, own};
 use crate::model::{Blame, CpuUse, Nanos, Part, PeerId, RequestLabel, Server, State, WaitPlace};
@@ -57,7 +58,10 @@ fn lock(scene: &Scene<'_>, lock: LockKey) -> Constraint {
     if behind.is_empty() {
         behind = row.as_ref().map(|row| row.behind.clone()).unwrap_or_default();
     }
-    Constraint::Lock { row, place: place(scene, key), behind }
+    let place = place(scene, key);
+    let named = || place.as_ref().and_then(|place| place.stack.iter().find_map(locked_thing));
+    let thing = row.as_ref().and_then(|row| row.thing).or_else(named);
+    Constraint::Lock { row, thing, place, behind }
 }
 
 /// Behind whom the requests that decide waited.

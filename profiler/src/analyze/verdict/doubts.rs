@@ -1,8 +1,8 @@
 //! How sure a verdict is.
 
 use super::Basis;
-use crate::analyze::requests::{Change, Doubtful, ServiceRows, ratio};
-use crate::model::{Part, Profile, State};
+use crate::analyze::requests::{Change, Doubtful, ServiceRows, Set, ratio};
+use crate::model::{Nanos, Part, Profile, State};
 
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +66,13 @@ pub fn confidence(doubts: &[Doubt]) -> Confidence {
     doubts.iter().map(|doubt| doubt.allows()).min().unwrap_or(Confidence::High)
 }
 
+/// The share of the time of requests that is in no part.
+pub fn nowhere(set: &Set) -> f64 {
+    let whole = Change::between(Nanos(0), set.mean());
+    let unattributed = set.part(Part::In(State::Unattributed)).share_of(set.mean());
+    set.residual().share_of(whole).abs() + unattributed
+}
+
 /// All that makes a verdict less sure, gravest first.
 pub fn doubts(
     profile: &Profile,
@@ -78,12 +85,10 @@ pub fn doubts(
         Basis::Whole => &row.sets.all,
     };
     let requests = &profile.requests;
-    let whole = Change::between(crate::model::Nanos(0), set.mean());
-    let nowhere = set.part(Part::In(State::Unattributed)).share_of(set.mean());
     let mut doubts = vec![
         Doubt::Few(set.count),
         Doubt::Lost(ratio(requests.lost, requests.lost + row.count)),
-        Doubt::Unaccounted(set.residual().share_of(whole).abs() + nowhere),
+        Doubt::Unaccounted(nowhere(set)),
         Doubt::HandedOver(set.part(Part::HandedOver).share_of(set.mean())),
     ];
     doubts.extend(row.doubtful.iter().filter_map(|doubtful| match *doubtful {

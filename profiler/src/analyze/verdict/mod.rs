@@ -200,6 +200,10 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
         found.retain(|(key, _)| *key != Key::Running);
     }
     found.retain(|(_, explains)| *explains >= LEAST);
+    // Requests that wait behind those that run say more than that these run.
+    if found.iter().any(|(key, _)| *key == Key::Loop) {
+        found.sort_by_key(|(key, _)| *key == Key::Running);
+    }
     match found.first() {
         None => return Finding::Unknown(Thin::Nothing),
         Some((Key::Unknown, share)) => return Finding::Unknown(Thin::Unaccounted(*share)),
@@ -229,6 +233,9 @@ fn free(row: &ServiceRows<'_>, basis: Basis) -> Option<Finding> {
     }
     let (all, tail) = (&row.sets.all, &row.sets.tail);
     let is_small = |time: Nanos| time < SMALL;
+    if [all, tail].into_iter().any(|set| doubts::nowhere(set) >= LEAST) {
+        return None;
+    }
     let waits = waiting(all).share_of(all.mean()) >= LEAST
         || (waiting(tail).share_of(tail.mean()) >= LEAST && !is_small(waiting(tail)));
     // Slow requests that run are slow by their own code.

@@ -1,1 +1,177 @@
+use super::super::fixture::requests as fixture;
+use super::*;
+use crate::model::Doing;
 
+fn of(profile: &Profile) -> Verdict {
+    verdict(profile).expect("requests were followed")
+}
+
+fn first(profile: &Profile) -> Cause {
+    match of(profile).finding {
+        Finding::Constrained { first, .. } => *first,
+        other => panic!("no constraint: {other:?}"),
+    }
+}
+
+fn next(profile: &Profile) -> Option<Constraint> {
+    match of(profile).finding {
+        Finding::Constrained { next, .. } => next.map(|next| next.constraint),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_lock_with_its_holder() {
+    let cause = first(&fixture::lock());
+    let Constraint::Lock { row: Some(row), behind, .. } = &cause.constraint else {
+        panic!("{cause:?}");
+    };
+    assert_eq!(row.address, Some(0x55d0_c0ff_ee40));
+    assert!(matches!(behind[0].doing[0].doing, Doing::Waiting { kind: State::Socket, .. }));
+    // 8.92 of 9.485 ms.
+    assert!((cause.explains - 0.9404).abs() < 0.001, "{cause:?}");
+    assert_eq!((cause.saves_tail, cause.waits_tail, cause.waits_all), (Nanos(9_100_000), 20, 1000));
+    assert_eq!(cause.saves_mean, Nanos((980 * 180_000 + 20 * 9_100_000) / 1000));
+    assert_eq!(of(&fixture::lock()).confidence, Confidence::Medium);
+}
+
+#[test]
+fn a_row_lock_is_known_by_its_stack() {
+    let cause = first(&fixture::row_lock());
+    let Constraint::Lock { row: None, thing: Some("a row"), place: Some(place), .. } =
+        cause.constraint
+    else {
+        panic!("{cause:?}");
+    };
+    assert_eq!(place.kind, State::Poll);
+}
+
+#[test]
+fn one_thread_that_serves_all_and_who_keeps_it() {
+    let cause = first(&fixture::serialized());
+    let Constraint::Loop { worker: Some(worker), hog: Some(hog), .. } = cause.constraint else {
+        panic!("{cause:?}");
+    };
+    assert_eq!((worker.tid.0, hog.label.text.as_str()), (4243, "KEYS *"));
+    assert_eq!((hog.own, hog.part), (Nanos(40_000_000), Part::In(State::Running)));
+    assert!(
+        matches!(next(&fixture::serialized()), Some(Constraint::Running { label: Some(label) })
+        if label.text == "KEYS *")
+    );
+}
+
+#[test]
+fn the_peer_that_has_become_slow() {
+    let cause = first(&fixture::peer());
+    let Constraint::Peer { address, behind, each, .. } = &cause.constraint else {
+        panic!("{cause:?}");
+    };
+    assert_eq!((address.as_str(), behind.as_deref()), ("127.0.0.1:5432", Some("postgres")));
+    assert_eq!(*each, [Nanos(500_000), Nanos(20_000_000)]);
+    assert_eq!(cause.waits_tail, 20);
+}
+
+#[test]
+fn calls_one_after_the_other_save_all_but_the_longest() {
+    let profile = fixture::in_turn();
+    assert_eq!(of(&profile).basis, Basis::Whole);
+    let cause = first(&profile);
+    assert!(matches!(cause.constraint, Constraint::InTurn { calls: 12.0, .. }), "{cause:?}");
+    assert_eq!(cause.saves_mean, Nanos(5_500_000));
+    // Side by side they are no such thing.
+    let mut profile = profile;
+    let group = &mut profile.requests.services[0].groups[0];
+    group.parallel_calls = group.calls;
+    assert!(matches!(first(&profile).constraint, Constraint::Peer { .. }));
+}
+
+#[test]
+fn the_cpu_and_its_limit() {
+    let cause = first(&fixture::cpu());
+    assert!(matches!(cause.constraint, Constraint::Cpu { quota: None, .. }), "{cause:?}");
+    let cause = first(&fixture::throttled());
+    assert!(matches!(cause.constraint, Constraint::Cpu { quota: Some(_), .. }), "{cause:?}");
+}
+
+#[test]
+fn the_disk_and_the_call() {
+    let cause = first(&fixture::disk());
+    let Constraint::Disk { place: Some(place) } = cause.constraint else { panic!("{cause:?}") };
+    assert_eq!(place.syscall.as_deref(), Some("fdatasync"));
+}
+
+#[test]
+fn too_few_workers_only_where_they_are_busy() {
+    let mut profile = fixture::workers();
+    let cause = first(&profile);
+    assert!(matches!(cause.constraint, Constraint::Workers { threads: 4, .. }), "{cause:?}");
+    for server in &mut profile.requests.services[0].servers {
+        server.own = Nanos(server.own.0 / 10);
+    }
+    assert!(matches!(first(&profile).constraint, Constraint::Unserved { .. }));
+}
+
+#[test]
+fn one_thread_has_more_to_do() {
+    let cause = first(&fixture::uneven());
+    let Constraint::Uneven { worker, means, .. } = cause.constraint else { panic!("{cause:?}") };
+    assert_eq!((worker.tid.0, means), (4246, [Nanos(3_140_000), Nanos(420_000)]));
+}
+
+#[test]
+fn its_own_code() {
+    let cause = first(&fixture::running());
+    assert!(
+        matches!(&cause.constraint, Constraint::Running { label: Some(l) } if l.text == "GET /report"),
+        "{cause:?}"
+    );
+}
+
+#[test]
+fn idle_servers_are_not_constrained() {
+    let found = of(&fixture::free()).finding;
+    assert!(matches!(found, Finding::Free { .. }), "{found:?}");
+    // What waits for work is no part of requests: it changes nothing.
+    let mut profile = fixture::free();
+    let idle = super::super::fixture::demo().waits.remove(3);
+    profile.waits.push(idle);
+    assert!(matches!(of(&profile).finding, Finding::Free { .. }));
+}
+
+#[test]
+fn thin_evidence_is_no_verdict() {
+    let found = of(&fixture::few());
+    assert!(matches!(found.finding, Finding::Unknown(Thin::Few)), "{found:?}");
+    assert_eq!(found.confidence, Confidence::Low);
+    let mut profile = fixture::lock();
+    profile.requests.services.clear();
+    assert!(matches!(of(&profile).finding, Finding::Unknown(Thin::NoRequests)));
+    profile.requests.followed = false;
+    assert!(verdict(&profile).is_none());
+    let mut profile = fixture::lock();
+    for band in &mut profile.requests.services[0].groups[0].bands {
+        band.budget = crate::model::Budget::default();
+    }
+    assert!(matches!(of(&profile).finding, Finding::Unknown(Thin::Unaccounted(_))));
+}
+
+#[test]
+fn what_is_handed_over_cannot_be_told_and_lowers_confidence() {
+    let found = of(&fixture::handed_over());
+    let Finding::Constrained { first, .. } = &found.finding else { panic!("{found:?}") };
+    assert!(matches!(first.constraint, Constraint::HandedOver { .. }));
+    assert_eq!(found.confidence, Confidence::Low);
+    assert!(matches!(found.doubts[0], Doubt::HandedOver(share) if share > 0.9));
+}
+
+#[test]
+fn what_is_explained_never_exceeds_all() {
+    for (name, profile) in fixture::every() {
+        if let Finding::Constrained { first, next } = of(&profile).finding {
+            for cause in [Some(first), next].into_iter().flatten() {
+                assert!((LEAST..=1.0).contains(&cause.explains), "{name}: {cause:?}");
+                assert!(cause.saves_mean_share <= 1.0 && cause.saves_tail_share <= 1.0, "{name}");
+            }
+        }
+    }
+}

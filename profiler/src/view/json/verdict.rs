@@ -59,6 +59,7 @@ struct Found {
 struct Detail {
     lock_kind: Option<&'static str>,
     lock_address: Option<String>,
+    lock_thing: Option<&'static str>,
     place: Option<Place>,
     behind: Option<Vec<Holder>>,
     thread: Option<Thread>,
@@ -197,7 +198,8 @@ fn kind(constraint: &Constraint) -> &'static str {
 fn detail(constraint: Constraint) -> Detail {
     let none = Detail::default();
     match constraint {
-        Constraint::Lock { row, place, behind } => Detail {
+        Constraint::Lock { row, thing, place, behind } => Detail {
+            lock_thing: thing,
             lock_kind: row.as_ref().map(|row| sort_name(row.sort)),
             lock_address: row.and_then(|row| row.address).map(|at| format!("{at:#x}")),
             place: place.map(self::place),

@@ -9,8 +9,8 @@ use crate::analyze::{Change, Sets};
 use crate::model::{Nanos, Part, State};
 
 /// Columns of each figure, and of the share.
-const FIGURE: usize = 14;
-const SHARE: usize = 7;
+const FIGURE: usize = 12;
+const SHARE: usize = 6;
 
 /// Parts below this share of both columns are in one row.
 const LEAST: f64 = 0.005;
@@ -59,10 +59,10 @@ pub fn lines(sets: &Sets, width: usize) -> Vec<Line> {
 fn head(sets: &Sets, room: usize) -> Vec<Line> {
     let indent = " ".repeat(INDENT);
     let titles = left(&format!("{indent}mean of requests"), room)
-        + &right("at the median", FIGURE)
+        + &right("at median", FIGURE)
         + &right("beyond p99", FIGURE)
         + &right("difference", FIGURE)
-        + &right("of it", SHARE);
+        + &right("share", SHARE);
     let numbers = left(&format!("{indent}  how many of them"), room)
         + &right(&count(sets.median.count), FIGURE)
         + &right(&count(sets.tail.count), FIGURE);

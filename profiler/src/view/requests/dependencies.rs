@@ -4,7 +4,7 @@ use super::super::color::{Line, Style};
 use super::super::layout::{TIE, cut_middle, wrap_words};
 use super::super::units::{counted, duration, percent};
 use super::super::words;
-use super::{INDENT, LABEL, NAME, plain};
+use super::{INDENT, LABEL, NAME, below, plain};
 use crate::analyze::{Dependency, Fan};
 
 /// Calls made while another one is open, from which on they are made side by side.
@@ -20,7 +20,7 @@ pub fn lines(rows: &[Dependency], top: usize, width: usize) -> Vec<Line> {
         let head = wrap_words(&head(row), &" ".repeat(INDENT), INDENT + 2, width);
         lines.extend(head.into_iter().map(|line| Line::new(Style::Plain, line)));
         if let Some(fan) = &row.fan {
-            lines.extend(plain(&fanned(fan), width).into_iter().map(|line| line.indented(0)));
+            lines.extend(below(&fanned(fan), width));
         }
     }
     if let Some(more @ 1..) = rows.len().checked_sub(top) {
@@ -55,7 +55,7 @@ fn head(row: &Dependency) -> String {
 fn fanned(fan: &Fan) -> String {
     let order = if fan.parallel >= PARALLEL { "side by side" } else { "one after the other" };
     let mut text = format!(
-        "  {:.1} calls for each of {}, {} of the time of all requests",
+        "{:.1} calls for each of {}, {} of the time of all requests",
         fan.calls,
         counted(fan.requests, "request"),
         percent(fan.of_time)

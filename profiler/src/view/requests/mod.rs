@@ -11,7 +11,7 @@ use super::layout::{cut_middle, left, right, wrap_words};
 use super::units::{count, counted, duration, percent, rate, tight_percent};
 use super::words;
 use crate::analyze::{Dependency, Doubtful, GroupRow, Quantiles, ServiceRows};
-use crate::model::{Profile, Requests};
+use crate::model::{Nanos, Profile, Requests};
 
 /// Columns before everything but the first line of an entry.
 const INDENT: usize = 4;
@@ -24,6 +24,8 @@ const SERVICES: usize = 8;
 const SHARE: usize = 5;
 const RATE: usize = 8;
 const TIME: usize = 8;
+/// From this width on the table has all its columns.
+const WIDE: usize = 80;
 /// Widest label, where it is not cut to a column; and widest name of a process.
 pub const LABEL: usize = 60;
 const NAME: usize = 32;
@@ -36,24 +38,17 @@ pub fn lines(
     options: &TextOptions,
     width: usize,
 ) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for row in rows.iter().filter(|row| row.count > 0).take(SERVICES) {
-        lines.extend(service(profile, row, options, width));
-        lines.push(Line::default());
-    }
-    let more = rows.iter().filter(|row| row.count > 0).count().saturating_sub(SERVICES);
-    if more > 0 {
+    let shown: Vec<_> = rows.iter().filter(|row| row.count > 0).collect();
+    let first = shown.iter().take(SERVICES);
+    let mut blocks: Vec<_> = first.map(|row| service(profile, row, options, width)).collect();
+    if let Some(more @ 1..) = shown.len().checked_sub(SERVICES) {
         let text = format!("… and {} (--json).", counted(more as u64, "more service"));
-        lines.push(Line::new(Style::Faint, text));
-        lines.push(Line::default());
+        blocks.push(vec![Line::new(Style::Faint, text)]);
     }
-    lines.extend(dependencies::lines(dependencies, options.top, width));
-    let losses = losses(&profile.requests);
-    if !losses.is_empty() {
-        lines.push(Line::default());
-        lines.extend(paragraph(&losses, "Requests: ", Style::Warning, width));
-    }
-    lines
+    blocks.push(dependencies::lines(dependencies, options.top, width));
+    blocks.push(losses(&profile.requests, width));
+    blocks.retain(|block| !block.is_empty());
+    blocks.join(&Line::default())
 }
 
 /// The section of a larger report; nothing where nothing was asked for.
@@ -80,10 +75,7 @@ pub fn summary(
     }
     let called: Vec<_> = dependencies.iter().filter(|row| row.serving).cloned().collect();
     lines.extend(dependencies::lines(&called, SUMMARY, width));
-    let losses = losses(&profile.requests);
-    if !losses.is_empty() {
-        lines.extend(paragraph(&losses, "Requests: ", Style::Warning, width));
-    }
+    lines.extend(losses(&profile.requests, width));
     lines
 }
 
@@ -127,21 +119,39 @@ pub fn name(row: &ServiceRows<'_>) -> String {
     format!("{process} ({pids}) at {}", cut_middle(&row.service.address, LABEL))
 }
 
+/// A column of the table: its title, and whether it is left out where there is little room.
+type Column = (&'static str, bool, fn(&Quantiles) -> Nanos);
+
+const COLUMNS: [Column; 6] = [
+    ("p50", false, |times| times.p50),
+    ("p90", true, |times| times.p90),
+    ("p95", true, |times| times.p95),
+    ("p99", false, |times| times.p99),
+    ("p99.9", false, |times| times.p999),
+    ("max", false, |times| times.max),
+];
+
 /// A row for all requests of a service, and for each thing that they ask for.
 fn table(row: &ServiceRows<'_>, top: usize, width: usize) -> Vec<Line> {
-    let room = width - SHARE - RATE - 6 * TIME;
-    let mut head = left("", room) + &right("of", SHARE) + &right("a second", RATE);
-    for title in ["p50", "p90", "p95", "p99", "p99.9", "max"] {
-        head += &right(title, TIME);
+    let columns: Vec<Column> =
+        COLUMNS.into_iter().filter(|(_, optional, _)| !optional || width >= WIDE).collect();
+    let room = width.saturating_sub(SHARE + RATE + columns.len() * TIME);
+    let mut head = left("", room) + &right("share", SHARE) + &right("a second", RATE + 1);
+    for (index, (title, ..)) in columns.iter().enumerate() {
+        head += &right(title, if index == 0 { TIME - 1 } else { TIME });
     }
     let mut lines = vec![Line::new(Style::Faint, head)];
-    let place = cut_middle(words::name_or_none(&row.service.process), room - 2);
-    let all = table_row(&place, 1.0, row.load.rate, &row.quantiles, room);
+    let row_of = |label: &str, share, each, times: &Quantiles| {
+        let mut text = left(label, room) + &right(&tight_percent(share), SHARE);
+        text += &right(&rate(each), RATE);
+        text.extend(columns.iter().map(|(_, _, of)| right(&duration(of(times)), TIME)));
+        text
+    };
+    let all = row_of(&row.service.address, 1.0, row.load.rate, &row.quantiles);
     lines.push(Line::new(Style::Strong, all));
-    let shown = row.groups.iter().take(top);
-    lines.extend(shown.map(|row| {
+    lines.extend(row.groups.iter().take(top).map(|row| {
         let label = format!("  {}", words::label(&row.group.label));
-        Line::new(Style::Plain, table_row(&label, row.share, row.rate, &row.quantiles, room))
+        Line::new(Style::Plain, row_of(&label, row.share, row.rate, &row.quantiles))
     }));
     if let Some(more @ 1..) = row.groups.len().checked_sub(top) {
         let number: u64 = row.groups[top..].iter().map(|row| row.group.count).sum();
@@ -150,15 +160,6 @@ fn table(row: &ServiceRows<'_>, top: usize, width: usize) -> Vec<Line> {
         lines.push(Line::new(Style::Faint, left(&text, width)));
     }
     lines
-}
-
-fn table_row(label: &str, share: f64, each: f64, times: &Quantiles, room: usize) -> String {
-    let mut text = left(label, room) + &right(&tight_percent(share), SHARE);
-    text += &right(&rate(each), RATE);
-    for time in [times.p50, times.p90, times.p95, times.p99, times.p999, times.max] {
-        text += &right(&duration(time), TIME);
-    }
-    text
 }
 
 fn entry(rank: usize, row: &GroupRow<'_>, width: usize) -> Vec<Line> {
@@ -210,7 +211,7 @@ pub fn warning(doubtful: &Doubtful) -> String {
 }
 
 /// What is missing.
-fn losses(requests: &Requests) -> String {
+fn losses(requests: &Requests, width: usize) -> Vec<Line> {
     let all = [
         (requests.lost, "request", " lost (nothing is known of them)"),
         (requests.lost_connections, "connection", " without a place (their requests are missing)"),
@@ -218,13 +219,21 @@ fn losses(requests: &Requests) -> String {
     ];
     let some = all.into_iter().filter(|(number, ..)| *number > 0);
     let texts: Vec<_> = some.map(|(n, one, more)| format!("{}{more}", counted(n, one))).collect();
-    if texts.is_empty() { String::new() } else { texts.join("; ") + "." }
+    match texts.is_empty() {
+        true => Vec::new(),
+        false => paragraph(&(texts.join("; ") + "."), "Requests: ", Style::Warning, width),
+    }
 }
 
 /// Words, further in.
 fn plain(text: &str, width: usize) -> Vec<Line> {
     let lines = wrap_words(text, &" ".repeat(INDENT), INDENT + 2, width);
     lines.into_iter().map(|line| Line::new(Style::Plain, line)).collect()
+}
+
+/// Further in still.
+fn below(text: &str, width: usize) -> Vec<Line> {
+    plain(text, width - 2).into_iter().map(|line| line.indented(2)).collect()
 }
 
 fn paragraph(text: &str, first: &str, style: Style, width: usize) -> Vec<Line> {

@@ -6,7 +6,7 @@ use super::super::layout::{cut_middle, wrap_words};
 use super::super::locks::stack_lines;
 use super::super::units::{counted, duration};
 use super::super::words;
-use super::{INDENT, LABEL, plain};
+use super::{INDENT, LABEL, below};
 use crate::model::{Profile, Service, SlowRequest};
 
 /// Parts named of each, and widest name of what it waited for.
@@ -47,12 +47,12 @@ fn entry(
     );
     let head = wrap_words(&text, &" ".repeat(INDENT), INDENT + 2, width);
     let mut lines: Vec<Line> = head.into_iter().map(|l| Line::new(Style::Plain, l)).collect();
-    lines.extend(plain(&format!("  {}", consists(request)), width));
+    lines.extend(below(&consists(request), width));
     let Some((id, time)) = request.longest else { return lines };
     let Some(place) = profile.requests.place(id) else { return lines };
     let what = cut_middle(&words::what(&place.object, place.syscall.as_deref()), OBJECT);
     let kind = words::part(crate::model::Part::In(place.kind));
-    lines.extend(plain(&format!("  longest wait {}: {kind}, {what}", duration(time)), width));
+    lines.extend(below(&format!("longest wait {}: {kind}, {what}", duration(time)), width));
     if !place.stack.is_empty() {
         let stack = stack_lines("in ", &place.stack, options, width - 2);
         lines.extend(stack.into_iter().map(|line| line.indented(2)));

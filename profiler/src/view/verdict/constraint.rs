@@ -5,7 +5,7 @@ use super::super::units::{counted, duration, mean, percent};
 use super::super::{locks, words};
 use super::beside;
 use crate::analyze::{Accepting, Behind, Constraint, Hog, LockRow, Worker, culprit};
-use crate::model::{CpuQuota, WaitPlace};
+use crate::model::{CpuQuota, Doing, Role, WaitObject, WaitPlace};
 
 /// Widest name of a lock, object or label, and of a function.
 const NAME: usize = 40;
@@ -14,8 +14,8 @@ const FUNCTION: usize = 32;
 /// What it is, after "is constrained by".
 pub fn words(constraint: &Constraint) -> String {
     match constraint {
-        Constraint::Lock { row, place, behind } => {
-            format!("{}{}", lock(row.as_deref(), place.as_ref()), holder(behind))
+        Constraint::Lock { row, thing, place, behind } => {
+            format!("{}{}", lock(row.as_deref(), *thing, place.as_ref()), holder(behind))
         }
         Constraint::Loop { worker, hog, busy } => looped(worker.as_ref(), hog.as_ref(), *busy),
         Constraint::Peer { address, behind, calls, each } => format!(
@@ -64,7 +64,7 @@ pub fn words(constraint: &Constraint) -> String {
 /// The same in a few words.
 pub fn short(constraint: &Constraint) -> String {
     match constraint {
-        Constraint::Lock { row, place, .. } => lock(row.as_deref(), place.as_ref()),
+        Constraint::Lock { row, thing, place, .. } => lock(row.as_deref(), *thing, place.as_ref()),
         Constraint::Loop { .. } => "one thread that serves all".to_owned(),
         Constraint::Peer { address, behind, .. } => peer(address, behind.as_deref()),
         Constraint::InTurn { .. } => "calls made one after the other".to_owned(),
@@ -84,16 +84,17 @@ fn waiting(kind: crate::model::State) -> &'static str {
     words::activity(crate::analyze::Activity::Blocked(kind))
 }
 
-fn lock(row: Option<&LockRow>, place: Option<&WaitPlace>) -> String {
+fn lock(row: Option<&LockRow>, thing: Option<&str>, place: Option<&WaitPlace>) -> String {
     let function = place.and_then(|place| crate::analyze::taken_in(&place.stack));
     let function = function.map(|name| cut_middle(name, FUNCTION));
+    let on = thing.map(|thing| format!(" on {thing}")).unwrap_or_default();
     match (row, function) {
         (Some(row), Some(function)) if !locks::name(row).contains(&function) => {
             format!("the {}, taken in {function}", cut_middle(&locks::name(row), NAME))
         }
         (Some(row), _) => format!("the {}", cut_middle(&locks::name(row), NAME + FUNCTION)),
-        (None, Some(function)) => format!("a lock taken in {function}"),
-        (None, None) => "a lock".to_owned(),
+        (None, Some(function)) => format!("a lock{on}, taken in {function}"),
+        (None, None) => format!("a lock{on}"),
     }
 }
 
@@ -103,22 +104,35 @@ fn holder(behind: &[Behind]) -> String {
     let name = cut_middle(words::name_or_none(&first.group), FUNCTION);
     match first.doing.first() {
         Some(part) => {
-            format!(", behind {name} (meanwhile {})", cut_middle(&locks::short(&part.doing), 64))
+            format!(", behind {name} (meanwhile {})", cut_middle(&meanwhile(&part.doing), 64))
         }
         None => format!(", behind {name}"),
+    }
+}
+
+/// What a holder was doing: whom it asked rather than by what means.
+fn meanwhile(doing: &Doing) -> String {
+    let Doing::Waiting { object: WaitObject::Inet { peer, role: Role::Client, .. }, stack, .. } =
+        doing
+    else {
+        return locks::short(doing);
+    };
+    match culprit(stack) {
+        Some(function) => format!("waiting for {peer} in {}", cut_middle(function, FUNCTION)),
+        None => format!("waiting for {peer}"),
     }
 }
 
 fn looped(worker: Option<&Worker>, hog: Option<&Hog>, busy: f64) -> String {
     let thread = worker.map_or_else(|| "one thread".to_owned(), self::worker);
     let text = format!(
-        "{thread}, which serves requests one after the other (at work {} of the time)",
+        "a serialized loop: {thread} serves requests one after the other (at work {} of the time)",
         percent(busy)
     );
     let Some(hog) = hog else { return text };
     let part = words::part(hog.part);
     format!(
-        "{text}; {} of {} keep it for {} each, mostly {part}",
+        "{text}; {} of {} keep it {} each, mostly {part}",
         counted(hog.count, "request"),
         cut_middle(&words::label(&hog.label), NAME),
         duration(hog.own)
