@@ -227,7 +227,7 @@ pub struct RequestArguments {
 }
 
 /// What is read of requests.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub struct LabelArguments {
     /// Read nothing of what requests say: they go by address alone
