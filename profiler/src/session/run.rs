@@ -142,7 +142,6 @@ impl Session {
             options,
         };
         session.adopt_all(roots)?;
-        session.add_listeners();
         if session.options.user_stacks {
             session.seed_stacks =
                 seeds::walk_all(&session.tables, &mut session.symbolizer, &mut session.walks)?;
@@ -163,6 +162,10 @@ impl Session {
                 wanted.into_iter().filter(|pid| self.requested.insert(*pid)).collect();
             for pid in &new {
                 self.probes.request(*pid)?;
+            }
+            if !new.is_empty() {
+                // First: a connection that is used before its listener is known is taken for a client's.
+                self.add_listeners();
             }
             self.probes.adopt()?;
             if new.is_empty() {

@@ -1,5 +1,7 @@
 //! Reports of constructed profiles.
 
+mod requests;
+
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +12,6 @@ use super::{
     DocumentOptions, TextOptions, document, dot, render, render_graph, render_locks,
     render_requests,
 };
-use crate::analyze::fixture::requests;
 use crate::analyze::{self, By, fixture};
 use crate::model::{Direction, Nanos, Profile, Role, State, StateTimes, Trust, WaitObject};
 
@@ -47,38 +48,6 @@ fn the_demo() {
 fn many_processes() {
     assert_snapshot("postgres-80.txt", &render(&fixture::postgres(), &at(80)));
     assert_snapshot("postgres-120.txt", &render(&fixture::postgres(), &at(120)));
-}
-
-#[test]
-fn requests_and_what_constrains_them() {
-    for (name, profile) in requests::every() {
-        let text = render_requests(&profile, &at(80));
-        assert_snapshot(&format!("requests-{name}-80.txt"), &text);
-        let verdict: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
-        assert!(verdict.len() <= 8, "{name}: {verdict:#?}");
-    }
-    assert_snapshot("requests-lock-120.txt", &render_requests(&requests::lock(), &at(120)));
-    assert_snapshot("requests-attach-80.txt", &render(&requests::lock(), &at(80)));
-}
-
-#[test]
-fn reports_on_requests_stay_within_the_terminal() {
-    let long = "很長/".repeat(80) + "\u{1b}[31m";
-    for (_, profile) in requests::every() {
-        for profile in [requests::nasty(profile.clone(), &long), profile] {
-            for width in [0, 80, 120] {
-                for all_frames in [false, true] {
-                    let options = TextOptions { all_frames, slowest: 9, ..at(width) };
-                    for text in [render_requests(&profile, &options), render(&profile, &options)] {
-                        for line in text.lines() {
-                            assert!(line.width() <= width.max(60), "> {width}: {line}");
-                            assert!(line.chars().all(|character| !character.is_control()));
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[test]
@@ -189,7 +158,7 @@ fn equal_frames_in_a_row_are_shown_once() {
 }
 
 fn everything() -> Vec<Profile> {
-    let requests = requests::every().into_iter().map(|(_, profile)| profile);
+    let requests = fixture::requests::every().into_iter().map(|(_, profile)| profile);
     let others = vec![
         fixture::empty(),
         fixture::demo(),

@@ -8,7 +8,7 @@ mod warnings;
 use std::cmp::Reverse;
 
 pub use dependencies::{Dependency, Fan, dependencies};
-pub use load::{Accepting, Little, Load, Spread};
+pub use load::{Accepting, Load, Spread};
 pub use sets::{Change, Set, Sets};
 pub use warnings::{Doubtful, doubtful};
 

@@ -15,7 +15,7 @@ pub use doubts::{Confidence, Doubt};
 
 use self::detail::constraint;
 use self::split::{Amounts, Key, Scene};
-use super::requests::{Change, ServiceRows, services};
+use super::requests::{Change, ServiceRows, Set, services};
 use crate::model::{Nanos, Part, Profile, State};
 
 /// Fewer requests than this tell nothing.
@@ -205,7 +205,7 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
         found.sort_by_key(|(key, _)| *key == Key::Running);
     }
     match found.first() {
-        None => return Finding::Unknown(Thin::Nothing),
+        None => return spread_out(row, basis),
         Some((Key::Unknown, share)) => return Finding::Unknown(Thin::Unaccounted(*share)),
         Some(_) => {}
     }
@@ -217,6 +217,20 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
         Some(first) => Finding::Constrained { first, next: causes.next() },
         None => Finding::Unknown(Thin::Nothing),
     }
+}
+
+/// No wait is worth a word. If most of the time is running, requests are as fast as their code.
+fn spread_out(row: &ServiceRows<'_>, basis: Basis) -> Finding {
+    let running = running(&row.sets.all);
+    match basis == Basis::Whole && running >= 0.5 {
+        true => Finding::Free { busy: row.load.threads.busy, running },
+        false => Finding::Unknown(Thin::Nothing),
+    }
+}
+
+/// The share of the mean request spent running.
+fn running(set: &Set) -> f64 {
+    set.part(Part::In(State::Running)).share_of(set.mean())
 }
 
 /// Whether most of the mean request is running, and its threads have no time left.
@@ -240,12 +254,12 @@ fn free(row: &ServiceRows<'_>, basis: Basis) -> Option<Finding> {
         || (waiting(tail).share_of(tail.mean()) >= LEAST && !is_small(waiting(tail)));
     // Slow requests that run are slow by their own code.
     let is_slow = basis == Basis::Tail && !is_small(tail.mean().since(row.sets.median.mean()));
-    let running = all.part(Part::In(State::Running)).share_of(all.mean());
-    (!waits && !is_slow).then_some(Finding::Free { busy: threads.busy, running })
+    let (busy, running) = (threads.busy, running(all));
+    (!waits && !is_slow).then_some(Finding::Free { busy, running })
 }
 
 /// Time of the mean request that it neither runs nor is delivered.
-fn waiting(set: &super::requests::Set) -> Nanos {
+fn waiting(set: &Set) -> Nanos {
     let known = set.parts().into_iter().filter(|(part, _)| {
         !matches!(part, Part::In(State::Running | State::Unattributed | State::Unsettled))
     });

@@ -1,6 +1,8 @@
 //! The document for programs: docs/json.md, docs/schema/dwell-1.schema.json.
 
 mod graph;
+mod lazy;
+mod load;
 mod locks;
 mod requests;
 mod verdict;
@@ -8,6 +10,7 @@ mod verdict;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use self::lazy::{DependencyRows, QueueRows, RequestRows, VerdictRow};
 use crate::analyze::{By, is_waiting_for_work};
 use crate::model::{
     Cause, CpuSupply, CpuWait, Frame, Host, Nanos, Pid, Profile, StackReach, State, StateTimes,
@@ -75,46 +78,6 @@ struct Chains<'a>(&'a Profile);
 impl Serialize for Chains<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         graph::chains(self.0).serialize(serializer)
-    }
-}
-
-/// As [`LockRows`].
-#[derive(Debug)]
-struct VerdictRow<'a>(&'a Profile);
-
-impl Serialize for VerdictRow<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        verdict::row(self.0).serialize(serializer)
-    }
-}
-
-/// As [`LockRows`], with so many of the slowest of each service.
-#[derive(Debug)]
-struct RequestRows<'a>(&'a Profile, usize);
-
-impl Serialize for RequestRows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        requests::all(self.0, self.1).serialize(serializer)
-    }
-}
-
-/// As [`LockRows`].
-#[derive(Debug)]
-struct DependencyRows<'a>(&'a Profile);
-
-impl Serialize for DependencyRows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(requests::dependencies(self.0))
-    }
-}
-
-/// As [`LockRows`].
-#[derive(Debug)]
-struct QueueRows<'a>(&'a Profile);
-
-impl Serialize for QueueRows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(requests::queues(self.0))
     }
 }
 
