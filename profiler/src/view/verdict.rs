@@ -121,7 +121,7 @@ fn sure(verdict: &Verdict, most: usize, width: usize) -> Vec<Line> {
     }
     if verdict.others > 0 {
         let others = counted(verdict.others as u64, "other service");
-        text += &format!(". {others} with less time of requests");
+        text += &format!(". {others} below");
     }
     paragraph(&(text + "."), Style::Faint, width)
 }

@@ -6,8 +6,11 @@ use crate::model::{Nanos, Server};
 /// The mean latency of one thread over that of the thread in the middle, from which on it is notable.
 const UNEVEN: f64 = 2.0;
 
-/// Requests that a thread has to have answered to be compared.
-const ANSWERED: u64 = 10;
+/// Requests that a thread has to have answered to be compared: of few, one slow one makes a slow thread.
+const ANSWERED: u64 = 30;
+
+/// Of so many threads one may be slow. Where more are, it is not the threads that differ.
+const OF: usize = 4;
 
 /// A thread with more to do than the others.
 #[derive(Clone, Debug)]
@@ -37,11 +40,13 @@ pub fn odd<'a>(row: &ServiceRows<'a>) -> Option<Odd<'a>> {
     let usual = mean(servers.get(middle)?);
     let is_slow = |server: &&&Server| mean(server).0 as f64 > UNEVEN * usual.0 as f64;
     let slow: Vec<&Server> = servers.iter().filter(is_slow).copied().collect();
+    if slow.len() > (servers.len() / OF).max(1) {
+        return None;
+    }
     let more = |server: &&Server| server.total.since(Nanos(usual.0.saturating_mul(server.count)));
     let theirs: Nanos = slow.iter().map(more).sum();
     let (median, tail) = (row.sets.median.mean(), &row.sets.tail);
     let all = tail.total.since(Nanos(median.0.saturating_mul(tail.count)));
-    // Of all requests that wait for a thread, those of the slow threads.
     if theirs == Nanos(0) || theirs.0 < all.0 / 2 {
         return None;
     }

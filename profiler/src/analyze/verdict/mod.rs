@@ -52,7 +52,7 @@ pub struct Verdict {
     pub process: String,
     /// The address.
     pub address: String,
-    /// Other services, which have less time of requests.
+    /// Other services, which have less time of requests, or too few of them.
     pub others: usize,
     /// What was compared.
     pub basis: Basis,
@@ -129,7 +129,9 @@ pub struct Cause {
 pub fn verdict(profile: &Profile) -> Option<Verdict> {
     profile.requests.followed.then(|| {
         let rows = services(profile);
-        match rows.first().filter(|row| row.count > 0) {
+        // A few requests that were held open for long are not what a system does.
+        let enough = rows.iter().find(|row| row.count >= FEWEST);
+        match enough.or(rows.first()).filter(|row| row.count > 0) {
             Some(row) => judge(profile, row, rows.len() - 1),
             None => nothing(),
         }

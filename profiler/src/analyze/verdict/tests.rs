@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::super::fixture::requests as fixture;
 use super::*;
 use crate::model::Doing;
@@ -156,6 +158,26 @@ fn thin_evidence_is_no_verdict() {
 }
 
 #[test]
+fn the_service_with_enough_requests_and_most_time_is_judged() {
+    let mut profile = fixture::lock();
+    let mut polled = fixture::few().requests.services.remove(0);
+    polled.address = "0.0.0.0:9".into();
+    polled.groups[0].bands[0].total = Nanos(1 << 50);
+    profile.requests.services.insert(0, polled);
+    let found = of(&profile);
+    assert_eq!((found.address.as_str(), found.others), ("0.0.0.0:8080", 1));
+}
+
+#[test]
+fn slow_requests_here_and_there_do_not_make_uneven_workers() {
+    let mut profile = fixture::uneven();
+    for (number, server) in profile.requests.services[0].servers.iter_mut().enumerate() {
+        server.total = Nanos(if number % 2 == 0 { 420_000 } else { 3_140_000 } * server.count);
+    }
+    assert!(matches!(first(&profile).constraint, Constraint::Loop { .. }));
+}
+
+#[test]
 fn what_is_handed_over_cannot_be_told_and_lowers_confidence() {
     let found = of(&fixture::handed_over());
     let Finding::Constrained { first, .. } = &found.finding else { panic!("{found:?}") };
@@ -173,5 +195,46 @@ fn what_is_explained_never_exceeds_all() {
                 assert!(cause.saves_mean_share <= 1.0 && cause.saves_tail_share <= 1.0, "{name}");
             }
         }
+    }
+}
+
+fn parts() -> impl Strategy<Value = Vec<(Part, u64)>> {
+    let all: Vec<Part> = Part::all().collect();
+    prop::collection::vec((prop::sample::select(all), 0..100_000u64), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn any_requests_have_a_sound_verdict(
+        bands in prop::collection::vec((0..2_000u64, parts(), 0..3u32, 0..5u64), 0..12),
+        servers in prop::collection::vec((0..500u64, 0..9_000u64, 0..100u64), 0..8),
+    ) {
+        let bands = bands.iter().map(|(count, parts, place, calls)| {
+            let band = fixture::band(*count, parts);
+            fixture::calling(fixture::waiting(band, *place, 900), *place, *calls, 700)
+        });
+        let servers = (4243..).zip(&servers).map(|(tid, (count, each, busy))| {
+            fixture::server(tid, *count, *each, *busy)
+        });
+        let mut profile = fixture::profile(vec![fixture::group("GET /", bands.collect())], servers.collect());
+        profile.requests.places = fixture::lock().requests.places;
+        profile.requests.places.extend(fixture::row_lock().requests.places);
+        profile.requests.peers = fixture::peer().requests.peers;
+        let found = of(&profile);
+        if let Finding::Constrained { first, next } = found.finding {
+            for cause in [Some(first), next].into_iter().flatten() {
+                prop_assert!((LEAST..=1.0).contains(&cause.explains));
+                prop_assert!((0.0..=1.0).contains(&cause.saves_tail_share));
+                prop_assert!(cause.saves_mean <= found.all.1 && cause.saves_tail <= found.tail.1);
+            }
+        }
+        let rows = services(&profile);
+        let sets = &rows[0].sets;
+        for set in [&sets.median, &sets.tail, &sets.all] {
+            let parts: Nanos = set.parts().into_iter().map(|(_, time)| time).sum();
+            prop_assert_eq!(Change::between(parts, set.mean()), set.residual());
+        }
+        prop_assert!(sets.tail.count >= sets.all.count.div_ceil(100));
+        prop_assert!(sets.median.count > 0 || sets.all.count == 0);
     }
 }
