@@ -205,12 +205,12 @@ pub struct Intermission {
     pub idle_ready_ns: u64,
     /// When the first wait since the last event ended; 0: it has not waited since.
     pub parked_end_ns: u64,
-    /// How long that wait was.
-    pub parked_ns: u64,
-    /// Its kind.
-    pub parked_kind: u64,
+    /// That wait: for work, if the thread serves nothing then.
+    pub parked: LongestWait,
+    /// The thread that ended it, in dwell's own PID namespace; 0 for none.
+    pub parked_waker: u32,
     /// Non-zero: it serves a request, so its waits are part of that.
-    pub serves: u64,
+    pub serves: u32,
     /// The longest wait since the last event.
     pub longest: LongestWait,
 }

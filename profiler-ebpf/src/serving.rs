@@ -88,7 +88,7 @@ fn begin_anew(entry: &mut ThreadEntry, now: u64) {
 pub fn turn_to(entry: &mut ThreadEntry, sock: u64, number: u64) {
     entry.serving.focus = sock;
     entry.serving.focus_number = number;
-    entry.intermission.serves = (sock != 0) as u64;
+    entry.intermission.serves = (sock != 0) as u32;
 }
 
 /// Gives the time since the last event to a request.

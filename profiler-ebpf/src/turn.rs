@@ -48,6 +48,7 @@ pub fn received(
     conn.turn.bytes_in += length;
     conn.next_arrival_ns = 0;
     conn.server = task.0;
+    conn.turn.tid = entry.record.tid;
     serving::turn_to(entry, sock, conn.number);
 }
 
@@ -177,7 +178,13 @@ pub fn sent(
 fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
     let received = conn.turn.received_ns;
     let since = entry.serving.at_ns;
-    let parked = entry.intermission.parked_end_ns;
+    let mut parked = entry.intermission.parked_end_ns;
+    let by_receiver = entry.intermission.parked_waker == conn.turn.tid && conn.turn.tid != 0;
+    if since >= received && !by_receiver {
+        // It was busy when the request came, and took it up when it had time: it has not waited for
+        // work. What it has waited for belongs to the work.
+        parked = 0;
+    }
     conn.turn.header.reserved |= TURN_HANDED_OVER;
     conn.turn.parts.own_ns = [0; State::COUNT];
     conn.turn.parts.own_sum_ns = 0;
@@ -197,14 +204,18 @@ fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
         serving::spend(entry, parts, now);
         // The time before was not spent on this: a wait for work, and running.
         let before = taken - since;
-        let idle = if parked != 0 { entry.intermission.parked_ns } else { 0 };
+        let idle = if parked != 0 { entry.intermission.parked.ns } else { 0 };
         let idle = if idle < before { idle } else { before };
-        let kind = maps::slot(entry.intermission.parked_kind as u32, State::COUNT);
+        let kind = maps::slot(entry.intermission.parked.key.kind as u32, State::COUNT);
         parts.own_ns[kind] = parts.own_ns[kind].wrapping_sub(idle);
         let running = &mut parts.own_ns[State::Running as usize];
         *running = running.wrapping_sub(before - idle);
         parts.own_sum_ns = now - taken;
         conn.turn.longest = entry.intermission.longest;
+        let first = &entry.intermission.parked;
+        if parked == 0 && entry.intermission.parked_end_ns != 0 && first.ns > conn.turn.longest.ns {
+            conn.turn.longest = *first;
+        }
     }
     serving::restart(entry, now);
 }

@@ -248,13 +248,16 @@ fn pause(pause: &mut Intermission, record: &ThreadRecord, reason: u64, ns: u64, 
         pause.idle_end_ns = now;
         pause.idle_ready_ns = record.totals_ns[State::Runnable as usize];
     }
-    if pause.serves == 0 && pause.parked_end_ns == 0 {
+    let wait = if pause.serves == 0 && pause.parked_end_ns == 0 {
         pause.parked_end_ns = now;
-        pause.parked_ns = ns;
-        pause.parked_kind = kind as u64;
+        pause.parked_waker = record.waker.tid;
+        &mut pause.parked
     } else if ns > pause.longest.ns {
-        pause.longest.ns = ns;
-        pause.longest.key = record.open.key;
-        pause.longest.reason = reason;
-    }
+        &mut pause.longest
+    } else {
+        return;
+    };
+    wait.ns = ns;
+    wait.key = record.open.key;
+    wait.reason = reason;
 }

@@ -16,11 +16,11 @@ const FEW: f64 = 0.05;
 pub struct Load {
     /// Requests per second.
     pub rate: f64,
-    /// Requests in flight when somebody looked, on average; none where nobody did.
+    /// Requests in flight, on average over the window; none where nothing was answered.
     pub in_flight: Option<f64>,
     /// At most, over 10 ms.
     pub in_flight_most: f64,
-    /// Of these, those that nobody had received yet, on average; likewise.
+    /// Requests that nobody had received yet when somebody looked, on average; none where nobody did.
     pub queued: Option<f64>,
     /// At most.
     pub queued_most: u64,
@@ -41,9 +41,9 @@ pub struct Load {
 pub struct Little {
     /// By rate and latency.
     pub expected: f64,
-    /// As counted.
+    /// From when each arrived and was answered, inside the window.
     pub counted: f64,
-    /// They differ by more than a fifth: requests were not seen, or not counted one by one.
+    /// They differ by more than a fifth: requests were cut by the window, or arrived when nobody looked.
     pub differs: bool,
 }
 
@@ -81,7 +81,7 @@ impl Load {
         let samples = &service.samples;
         let sampled = |sum| (samples.looks > 0).then(|| ratio(sum, samples.looks));
         let rate = rate(count, window);
-        let in_flight = sampled(samples.in_flight);
+        let in_flight = (count > 0).then_some(service.in_flight_mean);
         Self {
             rate,
             in_flight,
