@@ -43,6 +43,10 @@ const PIPE_ADDED: f64 = 0.25;
 const LOSS: f64 = 0.05;
 /// The same, relative to the smallest loss among the peers with stacks.
 const LOSS_OF_PEERS: f64 = 0.25;
+/// Time in BPF for each request, in nanoseconds: probes on both ends of it where both are on this host.
+const REQUEST_NS: f64 = 1_200.0;
+/// Lost throughput of what dwell without requests leaves.
+const REQUEST_LOSS: f64 = 0.04;
 /// Share of one CPU that the collector takes at 1,000 threads.
 const COLLECTOR_CPU: f64 = 0.02;
 const COLLECTOR_CPU_AT: &str = "1000 threads";
@@ -101,14 +105,28 @@ pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
             debug_assert_eq!(scenario.view(), View::Throughput);
             let loss = |figures: &Figures| Some(figures.loss?.median);
             let own = dwell.and_then(loss);
-            vec![
+            let mut bars = vec![
                 Bar::new("dwell: lost throughput", own, LOSS),
                 Bar::new(
                     "dwell: lost throughput, of the smallest loss of a peer with stacks",
                     own.zip(first.and_then(smallest_loss)).map(|(own, peer)| own / peer),
                     LOSS_OF_PEERS,
                 ),
-            ]
+            ];
+            if scenario.serves() {
+                let requests = first.and_then(|load| load.of(Tool::DwellRequests));
+                bars.push(Bar::new(
+                    "dwell, with requests: ns in BPF more, each request",
+                    requests.and_then(|figures| Some(figures.bpf_beyond_dwell?.median)),
+                    REQUEST_NS,
+                ));
+                bars.push(Bar::new(
+                    "dwell, with requests: lost throughput, of what dwell without leaves",
+                    requests.and_then(|figures| Some(figures.loss_beyond_dwell?.median)),
+                    REQUEST_LOSS,
+                ));
+            }
+            bars
         }
     }
 }

@@ -182,13 +182,29 @@ impl Scenario {
             Tool::PerfSched,
             Tool::Dwell,
         ];
+        const SERVED: &[Tool] = &[
+            Tool::None,
+            Tool::Empty,
+            Tool::Offcputime,
+            Tool::Wakeuptime,
+            Tool::Bpftrace,
+            Tool::PerfSched,
+            Tool::Dwell,
+            Tool::DwellRequests,
+        ];
         // Not bpftrace: at 10,000 threads it names stacks for minutes after its end.
         const GROWTH: &[Tool] = &[Tool::Offcputime, Tool::Dwell];
         match self.view() {
             View::Cost => &Tool::ALL,
+            View::Throughput if self.serves() => SERVED,
             View::Throughput => THROUGHPUT,
             View::Growth => GROWTH,
         }
+    }
+
+    /// Whether its operations are requests to a server.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Redis | Self::PgbenchSelect)
     }
 
     /// The programs that its loads take.

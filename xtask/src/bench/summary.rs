@@ -45,6 +45,10 @@ pub struct Figures {
     pub added_of_offcputime: Option<Spread>,
     /// Share of the throughput that is lost.
     pub loss: Option<Spread>,
+    /// Nanoseconds in BPF that it takes more for each operation than dwell without requests.
+    pub bpf_beyond_dwell: Option<Spread>,
+    /// Share of the throughput that it loses of what dwell without requests leaves.
+    pub loss_beyond_dwell: Option<Spread>,
     /// Share of one CPU that its own process takes while it is attached.
     pub cpu_share: Spread,
     /// Nanoseconds on a CPU from its start to its end.
@@ -112,6 +116,12 @@ impl Figures {
             slowdown: against(Tool::None, |run, none| Some(run.micros_each() / none.micros_each())),
             added_of_offcputime: if compared { Spread::of(added) } else { None },
             loss: against(Tool::None, |run, none| Some(1.0 - run.rate() / none.rate())),
+            bpf_beyond_dwell: against(Tool::Dwell, |run, dwell| {
+                Some(run.bpf?.ns_each() - dwell.bpf?.ns_each())
+            }),
+            loss_beyond_dwell: against(Tool::Dwell, |run, dwell| {
+                Some(1.0 - run.rate() / dwell.rate())
+            }),
             cpu_share: all(Run::cpu_share)?,
             total_cpu_ns: all(|run| run.bill.total_cpu_ns as f64)?,
             attached_rss: all(|run| run.bill.attached_rss as f64)?,

@@ -30,8 +30,10 @@ pub enum Tool {
     Bpftrace,
     /// `perf sched record`: every switch and wakeup into a file, no stacks
     PerfSched,
-    /// dwell, with user stacks
+    /// dwell, with user stacks, without requests
     Dwell,
+    /// dwell, with requests as well
+    DwellRequests,
     /// dwell without stacks
     DwellNoStacks,
     /// dwell, another process being its target
@@ -48,7 +50,7 @@ pub struct Kit {
 
 impl Tool {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::None,
         Self::Empty,
         Self::Offcputime,
@@ -56,6 +58,7 @@ impl Tool {
         Self::Bpftrace,
         Self::PerfSched,
         Self::Dwell,
+        Self::DwellRequests,
         Self::DwellNoStacks,
         Self::DwellOther,
     ];
@@ -70,6 +73,7 @@ impl Tool {
             Self::Bpftrace => "bpftrace script",
             Self::PerfSched => "perf sched record",
             Self::Dwell => "dwell",
+            Self::DwellRequests => "dwell, with requests",
             Self::DwellNoStacks => "dwell --no-stacks",
             Self::DwellOther => "dwell, another process",
         }
@@ -77,7 +81,7 @@ impl Tool {
 
     /// Whether it takes dwell's program.
     pub fn is_dwell(self) -> bool {
-        matches!(self, Self::Dwell | Self::DwellNoStacks | Self::DwellOther)
+        matches!(self, Self::Dwell | Self::DwellRequests | Self::DwellNoStacks | Self::DwellOther)
     }
 
     /// Whether it is somebody else's, and shows user stacks as dwell does.
@@ -111,15 +115,14 @@ impl Tool {
                 command.args(["sched", "record", "-o"]).args(self.recording(kit));
                 Some(command)
             }
-            Self::Dwell => Some(dwell(&kit.dwell, target)),
+            Self::Dwell => Some(dwell(&kit.dwell, target, &["--no-requests"])),
+            Self::DwellRequests => Some(dwell(&kit.dwell, target, &[])),
             Self::DwellNoStacks => {
-                let mut command = dwell(&kit.dwell, target);
-                command.arg("--no-stacks");
-                Some(command)
+                Some(dwell(&kit.dwell, target, &["--no-requests", "--no-stacks"]))
             }
             Self::DwellOther => {
                 let other = Target::Process { pid: bystander, comm: "sleep", children: false };
-                Some(dwell(&kit.dwell, &other))
+                Some(dwell(&kit.dwell, &other, &[]))
             }
         })
     }
@@ -141,13 +144,14 @@ fn program(name: &str) -> Result<PathBuf> {
     find(name).with_context(|| format!("{name} is not installed"))
 }
 
-fn dwell(dwell: &Path, target: &Target) -> Command {
+fn dwell(dwell: &Path, target: &Target, options: &[&str]) -> Command {
     let mut command = Command::new(dwell);
     command.args(["attach", "--json", "-d", WINDOW]);
     match target {
         Target::Host => command.arg("-a"),
         Target::Process { pid, .. } => command.args(["-p", &pid.to_string()]),
     };
+    command.args(options);
     command
 }
 
@@ -188,9 +192,13 @@ mod tests {
 
     #[test]
     fn each_target_is_named_as_dwell_wants_it() {
-        assert_eq!(line(Tool::Dwell, &Target::Host), "attach --json -d 300s -a");
+        assert_eq!(line(Tool::Dwell, &Target::Host), "attach --json -d 300s -a --no-requests");
         let server = Target::Process { pid: 5, comm: "postgres", children: true };
-        assert_eq!(line(Tool::DwellNoStacks, &server), "attach --json -d 300s -p 5 --no-stacks");
+        assert_eq!(
+            line(Tool::DwellNoStacks, &server),
+            "attach --json -d 300s -p 5 --no-requests --no-stacks"
+        );
+        assert_eq!(line(Tool::DwellRequests, &server), "attach --json -d 300s -p 5");
         assert_eq!(line(Tool::DwellOther, &server), "attach --json -d 300s -p 7");
     }
 

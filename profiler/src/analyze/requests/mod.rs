@@ -74,6 +74,12 @@ impl ServiceRows<'_> {
     pub fn total(&self) -> Nanos {
         self.sets.all.total
     }
+
+    /// Whether nearly all requests ask for the same.
+    pub fn asks_for_one_thing(&self) -> bool {
+        let most = self.groups.iter().map(|row| row.group.count).max().unwrap_or(0);
+        ratio(most, self.count) >= 0.9
+    }
 }
 
 /// Every service at which something was asked for, most time of requests first.

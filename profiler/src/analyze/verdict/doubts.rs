@@ -85,11 +85,16 @@ pub fn doubts(
         Basis::Whole => &row.sets.all,
     };
     let requests = &profile.requests;
+    // Threads without time left explain it.
+    let handed_over = match row.load.threads.busy >= super::BUSY {
+        true => Nanos(0),
+        false => set.part(Part::HandedOver),
+    };
     let mut doubts = vec![
         Doubt::Few(set.count),
         Doubt::Lost(ratio(requests.lost, requests.lost + row.count)),
         Doubt::Unaccounted(nowhere(set)),
-        Doubt::HandedOver(set.part(Part::HandedOver).share_of(set.mean())),
+        Doubt::HandedOver(handed_over.share_of(set.mean())),
     ];
     doubts.extend(row.doubtful.iter().filter_map(|doubtful| match *doubtful {
         Doubtful::Pipelined { share } => Some(Doubt::Pipelined(share)),

@@ -273,7 +273,9 @@ fn waiting(set: &Set) -> Nanos {
 }
 
 fn cause(scene: &Scene<'_>, key: Key, explains: f64) -> Cause {
-    let Amounts { tail, all, .. } = scene.amounts(key);
+    let Amounts { median, tail, all } = scene.amounts(key);
+    // A worker that is like the others still needs what those need.
+    let (tail, all) = if key == Key::Uneven { (tail - median, all - median) } else { (tail, all) };
     let sets = &scene.row.sets;
     let (saves_mean, saves_tail) = (nanos(all), nanos(tail));
     Cause {

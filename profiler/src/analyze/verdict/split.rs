@@ -182,6 +182,12 @@ impl<'a> Scene<'a> {
             Part::Queued | Part::HandedOver if is_busy => Key::Workers,
             Part::Queued => Key::Unserved,
             Part::HandedOver => Key::HandedOver,
+            // Where all ask for the same, a thread that needs longer for it differs from the others.
+            Part::In(State::Running | State::Runnable)
+                if self.odd.is_some() && self.row.asks_for_one_thing() =>
+            {
+                Key::Uneven
+            }
             Part::In(State::Running) => Key::Running,
             Part::In(State::Runnable) => Key::Cpu,
             Part::Peers | Part::In(_) => Key::Unknown,
