@@ -85,19 +85,19 @@ pub struct Locks {
     pub follow: Follow,
 
     /// Print one JSON document (schema dwell/1, see docs/json.md)
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub json: bool,
 
     /// What makes waits waits for the same lock
-    #[arg(long, value_enum, default_value_t = LocksBy::Lock)]
+    #[arg(long, help_heading = "Report", value_enum, default_value_t = LocksBy::Lock)]
     pub by: LocksBy,
 
     /// How many locks to print
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, help_heading = "Report", value_name = "N", default_value_t = 8)]
     pub top: usize,
 
     /// Print stacks in full
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub full_stacks: bool,
 }
 
@@ -121,15 +121,15 @@ pub struct GraphOptions {
     pub follow: Follow,
 
     /// How to print it
-    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    #[arg(long, help_heading = "Report", value_enum, default_value_t = GraphFormat::Text)]
     pub format: GraphFormat,
 
     /// Print one JSON document: short for --format json
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, help_heading = "Report", conflicts_with = "format")]
     pub json: bool,
 
     /// How many beginnings to print
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, help_heading = "Report", value_name = "N", default_value_t = 8)]
     pub top: usize,
 }
 
@@ -162,7 +162,7 @@ pub struct Attach {
     pub follow: Follow,
 
     /// Print one JSON document (schema dwell/1, see docs/json.md)
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub json: bool,
 
     /// Whether to follow requests.
@@ -221,6 +221,7 @@ pub struct TargetArguments {
 
 /// What the report shows.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Report")]
 pub struct ReportArguments {
     /// One row for each thread instead of one for like-named ones
     #[arg(long)]

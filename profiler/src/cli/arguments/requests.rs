@@ -29,19 +29,19 @@ pub struct Requests {
     pub follow: Follow,
 
     /// Print one JSON document (schema dwell/1, see docs/json.md)
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub json: bool,
 
     /// How many things that are asked for to print, of each service
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, help_heading = "Report", value_name = "N", default_value_t = 8)]
     pub top: usize,
 
     /// How many of the slowest requests to print, of each service [default: 3, in JSON 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Report", value_name = "N")]
     pub slowest: Option<usize>,
 
     /// Print stacks in full
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub full_stacks: bool,
 
     /// What is read of requests.
