@@ -8,10 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{
-    DocumentOptions, TextOptions, document, dot, render, render_graph, render_locks,
-    render_requests,
-};
+use super::{DocumentOptions, TextOptions, document, dot, render, render_graph, render_locks};
 use crate::analyze::{self, By, fixture};
 use crate::model::{Direction, Nanos, Profile, Role, State, StateTimes, Trust, WaitObject};
 

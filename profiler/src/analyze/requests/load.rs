@@ -88,7 +88,7 @@ impl Load {
             in_flight_most: service.in_flight_most.max(samples.in_flight_most as f64),
             queued: sampled(samples.queued),
             queued_most: samples.queued_most,
-            little: in_flight.map(|counted| little(rate * mean.0 as f64 / 1e9, counted)),
+            little: counted.map(|counted| little(rate * mean.0 as f64 / 1e9, counted)),
             accepting: service.accept.filter(|queue| queue.connections > 0).map(accepting),
             connections: samples.connections,
             threads: Spread::over(&by_thread(&service.servers), window),

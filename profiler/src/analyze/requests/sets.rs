@@ -1,6 +1,7 @@
 //! Requests around the median beside the slowest ones.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use crate::model::{Band, Budget, Called, Nanos, Part, PeerId, PlaceId};
@@ -70,12 +71,12 @@ impl Set {
     }
 
     fn add_calls(&mut self, more: &Called) {
-        let none = Called { count: 0, total: Nanos(0), requests: 0, longest: Nanos(0), ..*more };
-        let known = self.calls.entry(more.peer).or_insert(none);
-        known.count += more.count;
-        known.total += more.total;
-        known.requests += more.requests;
-        known.longest += more.longest;
+        match self.calls.entry(more.peer) {
+            Entry::Occupied(mut known) => known.get_mut().merge(more),
+            Entry::Vacant(place) => {
+                place.insert(*more);
+            }
+        }
     }
 
     /// Mean latency.

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::analyze::{self, GroupRow, Quantiles, ServiceRows, Set, Sets};
 use crate::model::{
     Nanos, Part, Pid, PlaceId, Profile, RequestLabel, Server, SlowRequest, Tid, WaitObject,
-    state_name,
+    part_name, state_name,
 };
 
 /// `requests`.
@@ -123,17 +123,6 @@ struct Serving {
     total_ns: Nanos,
     before_ns: Nanos,
     own_ns: Nanos,
-}
-
-/// Word by which a part of a request's time is named.
-pub fn part_name(part: Part) -> &'static str {
-    match part {
-        Part::Queued => "queued",
-        Part::BehindOthers => "behind_others",
-        Part::HandedOver => "handed_over",
-        Part::Peers => "peers",
-        Part::In(state) => state_name(state),
-    }
 }
 
 /// All requests of a profile, with so many of the slowest of each service.

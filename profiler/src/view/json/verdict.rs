@@ -3,12 +3,11 @@
 use serde::Serialize;
 
 use super::locks::{Holder, holder, names, sort_name};
-use super::requests::part_name;
 use crate::analyze::{
     self, Basis, Cause, Confidence, Constraint, Doubt, Finding, Thin, Verdict, Worker,
 };
 use crate::model::{
-    CpuQuota, Nanos, Pid, Profile, RequestLabel, Tid, WaitObject, WaitPlace, state_name,
+    CpuQuota, Nanos, Pid, Profile, RequestLabel, Tid, WaitObject, WaitPlace, part_name, state_name,
 };
 
 /// `verdict`.
