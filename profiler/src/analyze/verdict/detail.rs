@@ -6,9 +6,11 @@ use super::places::LockKey;
 use super::split::{Key, Scene, calls_of, saved};
 use crate::analyze::cpu::{Shortage, shortages};
 use crate::analyze::functions::locked_thing;
-use crate::analyze::locks::{Behind, behind};
+use crate::analyze::locks::{Behind, LockRow, behind};
 use crate::analyze::requests::{GroupRow, Set, own};
-use crate::model::{Blame, CpuUse, Nanos, Part, PeerId, RequestLabel, Server, State, WaitPlace};
+use crate::model::{
+    Blame, CpuUse, Doing, Nanos, Part, PeerId, RequestLabel, Server, State, WaitPlace,
+};
 
 /// The requests that keep a thread longest are named if each keeps it so many times as long as the mean one.
 const LONGER: f64 = 2.0;
@@ -49,19 +51,43 @@ fn place(scene: &Scene<'_>, key: Key) -> Option<WaitPlace> {
 }
 
 fn lock(scene: &Scene<'_>, lock: LockKey) -> Constraint {
-    let row = match lock {
-        LockKey::Row(row) => scene.locked.rows.get(row).cloned().map(Box::new),
-        LockKey::Place(_) => None,
-    };
-    let key = Key::Lock(lock);
-    let mut behind = blamed(scene, key);
-    if behind.is_empty() {
-        behind = row.as_ref().map(|row| row.behind.clone()).unwrap_or_default();
-    }
-    let place = place(scene, key);
+    let row = row(scene, lock).cloned().map(Box::new);
+    let place = place(scene, Key::Lock(lock));
     let named = || place.as_ref().and_then(|place| place.stack.iter().find_map(locked_thing));
     let thing = row.as_ref().and_then(|row| row.thing).or_else(named);
-    Constraint::Lock { row, thing, place, behind }
+    Constraint::Lock { row, thing, place, behind: holders(scene, lock) }
+}
+
+fn row<'a>(scene: &'a Scene<'_>, lock: LockKey) -> Option<&'a LockRow> {
+    match lock {
+        LockKey::Row(row) => scene.locked.rows.get(row),
+        LockKey::Place(_) => None,
+    }
+}
+
+/// Behind whom requests waited for a lock; or else all that waited for it.
+fn holders(scene: &Scene<'_>, lock: LockKey) -> Vec<Behind> {
+    let behind = blamed(scene, Key::Lock(lock));
+    match behind.is_empty() {
+        true => row(scene, lock).map(|row| row.behind.clone()).unwrap_or_default(),
+        false => behind,
+    }
+}
+
+/// Whether that is what the holders of a lock do most.
+pub fn holders_do(scene: &Scene<'_>, lock: LockKey, key: Key) -> bool {
+    let holders = holders(scene, lock);
+    let doing = holders.first().and_then(|first| first.doing.first()).map(|part| &part.doing);
+    match (doing, key) {
+        (Some(Doing::Running), Key::Running) | (Some(Doing::Runnable), Key::Cpu) => true,
+        (Some(Doing::Waiting { kind, .. }), key) => match key {
+            Key::Disk => *kind == State::Disk,
+            Key::Peer(_) | Key::InTurn => matches!(kind, State::Socket | State::Poll),
+            Key::Waiting(waiting) => *kind == waiting,
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Behind whom the requests that decide waited.

@@ -202,10 +202,7 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
         found.retain(|(key, _)| *key != Key::Running);
     }
     found.retain(|(_, explains)| *explains >= LEAST);
-    // Requests that wait behind those that run say more than that these run.
-    if found.iter().any(|(key, _)| *key == Key::Loop) {
-        found.sort_by_key(|(key, _)| *key == Key::Running);
-    }
+    waiters_first(&scene, &mut found);
     match found.first() {
         None => return spread_out(row, basis),
         Some((Key::Unknown, share)) => return Finding::Unknown(Thin::Unaccounted(*share)),
@@ -218,6 +215,20 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
     match causes.next() {
         Some(first) => Finding::Constrained { first, next: causes.next() },
         None => Finding::Unknown(Thin::Nothing),
+    }
+}
+
+/// The slowest requests may be those that hold something and those that wait for it alike. Then what makes
+/// these wait says more than what the holders do.
+fn waiters_first(scene: &Scene<'_>, found: &mut [(Key, f64)]) {
+    let Some((first, _)) = found.first().copied() else { return };
+    let waits_for_first = |key: Key| match key {
+        Key::Loop => first == Key::Running,
+        Key::Lock(lock) => detail::holders_do(scene, lock, first),
+        _ => false,
+    };
+    if let Some(place) = found.iter().position(|(key, _)| waits_for_first(*key)) {
+        found[..=place].rotate_right(1);
     }
 }
 

@@ -37,7 +37,10 @@ impl Locked {
         let keys = candidates.into_iter().filter_map(|(id, place)| {
             let row = rows.iter().position(|row| is_place_of(row, place));
             let key = match row {
-                Some(row) if rows[row].is_contention() => LockKey::Row(row),
+                // Inside a request nobody waits for work: who ended the wait is whom it waited for.
+                Some(row) if rows[row].is_contention() || place.reason.is_some() => {
+                    LockKey::Row(row)
+                }
                 Some(_) => return None,
                 None if is_surely_lock(place) => LockKey::Place(id),
                 None => return None,

@@ -38,6 +38,29 @@ fn a_lock_with_its_holder() {
 }
 
 #[test]
+fn a_lock_comes_before_what_its_holder_does() {
+    let profile = fixture::holder_and_waiters();
+    let cause = first(&profile);
+    assert!(matches!(cause.constraint, Constraint::Lock { .. }) && cause.explains < 0.5);
+    assert!(matches!(next(&profile), Some(Constraint::Waiting { kind: State::Socket, .. })));
+}
+
+#[test]
+fn what_ends_a_wait_inside_a_request_is_named_whatever_it_is() {
+    let mut profile = fixture::lock();
+    let names = ["futex_wait", "sem_wait", "acquire", "handle_request"];
+    let stack = super::super::fixture::stack(&names);
+    profile.waits[0].stack = std::sync::Arc::clone(&stack);
+    profile.requests.places[0].stack = stack;
+    let Constraint::Lock { row: Some(row), behind, .. } = first(&profile).constraint else {
+        panic!("nothing is named");
+    };
+    assert!(!row.is_contention() && !behind.is_empty());
+    profile.requests.places[0].reason = None;
+    assert!(matches!(first(&profile).constraint, Constraint::Waiting { kind: State::Futex, .. }));
+}
+
+#[test]
 fn a_row_lock_is_known_by_its_stack() {
     let cause = first(&fixture::row_lock());
     let Constraint::Lock { row: None, thing: Some("a row"), place: Some(place), .. } =

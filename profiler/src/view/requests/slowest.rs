@@ -54,8 +54,8 @@ fn entry(
     let kind = words::part(crate::model::Part::In(place.kind));
     lines.extend(below(&format!("longest wait {}: {kind}, {what}", duration(time)), width));
     if !place.stack.is_empty() {
-        let stack = stack_lines("in ", &place.stack, options, width - 2);
-        lines.extend(stack.into_iter().map(|line| line.indented(2)));
+        let stack = stack_lines("in ", &place.stack, options, width - 4);
+        lines.extend(stack.into_iter().map(|line| line.indented(4)));
     }
     lines
 }
