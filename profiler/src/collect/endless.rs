@@ -19,6 +19,9 @@ impl Names for Nobody {
     fn words(&mut self, _pid: u32, _address: u64) -> Option<[u32; 3]> {
         None
     }
+    fn listener(&mut self, _: &str) -> Option<String> {
+        None
+    }
     fn user_stack(&mut self, _: u32, _: u32, _: &[u64]) -> Vec<Frame> {
         Vec::new()
     }
@@ -92,6 +95,7 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
     collector.finish(Outcome {
         reasons: std::collections::HashMap::new(),
         queues: Vec::new(),
+        requests: Default::default(),
         window: Window { start: Nanos(0), end: Nanos(WINDOW_NS) },
         host: Host { name: String::new(), kernel: String::new(), cpus: 1 },
         target: Target { kind: "host", description: String::new(), children: true },

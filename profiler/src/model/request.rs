@@ -75,22 +75,6 @@ impl Budget {
         self.peers += other.peers;
         self.states.merge(&other.states);
     }
-
-    /// One of `count` equal shares.
-    pub fn mean(&self, count: u64) -> Budget {
-        let share = |time: Nanos| Nanos(time.0 / count.max(1));
-        let mut states = StateTimes::default();
-        for state in State::ALL {
-            states.add(state, share(self.states.of(state)));
-        }
-        Budget {
-            queued: share(self.queued),
-            behind_others: share(self.behind_others),
-            handed_over: share(self.handed_over),
-            peers: share(self.peers),
-            states,
-        }
-    }
 }
 
 /// A place in [`Requests::places`].

@@ -66,7 +66,7 @@ impl EachRequest {
     fn write(&mut self, turn: &Turn, tables: &RequestTables) -> std::io::Result<()> {
         let known = self.labels.entry(turn.label).or_insert_with(|| {
             let found = tables.label(turn.label);
-            let label = found.map(|found| label_text(&found, |text| clean(text)));
+            let label = found.map(|found| label_text(&found, clean));
             label.map_or(("unknown", String::new()), |label| (label.protocol, label.text))
         });
         let parts = turn_budget(turn);

@@ -8,9 +8,8 @@ use crate::model::{AcceptQueue, Nanos, Pid, Server, Service, Window};
 /// Difference of what Little's law says from what was counted, from which on it is notable.
 const DIFFERS: f64 = 0.2;
 
-/// So many standard deviations of the number of requests that all looks together find: what differs by less
-/// is chance.
-const CHANCE: f64 = 4.0;
+/// Requests in flight fewer than this are too few to compare.
+const FEW: f64 = 0.05;
 
 /// The load of a service.
 #[derive(Clone, Debug, Default)]
@@ -89,8 +88,7 @@ impl Load {
             in_flight_most: service.in_flight_most.max(samples.in_flight_most as f64),
             queued: sampled(samples.queued),
             queued_most: samples.queued_most,
-            little: counted
-                .map(|counted| little(rate * mean.0 as f64 / 1e9, counted, samples.looks)),
+            little: in_flight.map(|counted| little(rate * mean.0 as f64 / 1e9, counted)),
             accepting: service.accept.filter(|queue| queue.connections > 0).map(accepting),
             connections: samples.connections,
             threads: Spread::over(&by_thread(&service.servers), window),
@@ -99,10 +97,9 @@ impl Load {
     }
 }
 
-fn little(expected: f64, counted: f64, looks: u64) -> Little {
+fn little(expected: f64, counted: f64) -> Little {
     let most = expected.max(counted);
-    let chance = CHANCE * (most / looks.max(1) as f64).sqrt();
-    let differs = (expected - counted).abs() > chance.max(DIFFERS * most);
+    let differs = most >= FEW && (expected - counted).abs() > DIFFERS * most;
     Little { expected, counted, differs }
 }
 
@@ -168,7 +165,7 @@ mod tests {
 
     #[test]
     fn requests_in_flight_that_do_not_fit_are_notable() {
-        assert!(!little(4.0, 4.5, 1000).differs && little(4.0, 5.5, 1000).differs);
-        assert!(!little(4.0, 5.5, 10).differs && !little(0.1, 0.2, 50).differs);
+        assert!(!little(4.0, 4.5).differs && little(4.0, 5.5).differs);
+        assert!(!little(0.001, 0.01).differs);
     }
 }

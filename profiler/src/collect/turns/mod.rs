@@ -164,3 +164,6 @@ impl Group {
         self.bands.add(turn, latency, place);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,9 +23,11 @@ proptest! {
     #[test]
     fn every_listener_is_found(listening in prop::collection::vec(any::<u16>(), 0..8)) {
         let lines = listening.iter().enumerate().map(|(index, port)| {
-            format!("{index:4}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000\n")
+            let rest = format!("00000000:00000000 00:00000000 00000000 0 0 {index}");
+            format!("{index:4}: 00000000:{port:04X} 00000000:0000 0A {rest}\n")
         });
+        let wanted: Vec<(u16, u64)> = listening.iter().copied().zip(0..).collect();
         let table: String = lines.collect();
-        prop_assert_eq!(ports(&table).collect::<Vec<_>>(), listening);
+        prop_assert_eq!(ports(&table).collect::<Vec<_>>(), wanted);
     }
 }
