@@ -76,6 +76,7 @@ const LIBRARY_PREFIXES: &[&str] = &[
     "libc_",
     "lll_",
     "sem_",
+    "new_sem_",
     "epoll_",
     "clock_nanosleep",
     "std::",

@@ -26,6 +26,8 @@ pub enum Constraint {
         hog: Option<Hog>,
         /// Part of the window in which it worked for requests, 0 to 1.
         busy: f64,
+        /// Part of the time in which it could run that it waited for a CPU, 0 to 1.
+        starved: f64,
     },
     /// Somebody who is called.
     Peer {

@@ -24,6 +24,7 @@ pub fn constraint(scene: &Scene<'_>, key: Key) -> Constraint {
             worker: busiest(scene.row).map(|server| worker(scene, server)),
             hog: hog(scene),
             busy: threads.busiest,
+            starved: busiest(scene.row).map(|server| starved(scene, server)).unwrap_or_default(),
         },
         Key::Peer(peer) => self::peer(scene, peer),
         Key::InTurn => in_turn(scene),
@@ -106,6 +107,14 @@ fn worker(scene: &Scene<'_>, server: &Server) -> Worker {
     let thread = scene.profile.threads.iter().find(|thread| thread.tid == server.tid);
     let name = thread.map(|thread| thread.comm.clone()).unwrap_or_default();
     Worker { pid: server.pid, tid: server.tid, name }
+}
+
+/// The part of the time in which a thread could run that it waits for a CPU.
+fn starved(scene: &Scene<'_>, server: &Server) -> f64 {
+    let thread = scene.profile.threads.iter().find(|thread| thread.tid == server.tid);
+    let of = |state| thread.map(|thread| thread.times.of(state)).unwrap_or_default();
+    let waits = of(State::Runnable);
+    waits.share_of(waits + of(State::Running))
 }
 
 /// The requests that keep the thread longest, if they keep it longer than others do.

@@ -78,6 +78,7 @@ struct Detail {
     cpus_busy: Option<f64>,
     threads: Option<u64>,
     busy: Option<f64>,
+    starved: Option<f64>,
     mean_ns: Option<Nanos>,
     usual_mean_ns: Option<Nanos>,
     share_of_requests: Option<f64>,
@@ -205,13 +206,15 @@ fn detail(constraint: Constraint) -> Detail {
             behind: Some(behind.into_iter().map(holder).collect()),
             ..none
         },
-        Constraint::Loop { worker, hog, busy } => {
+        Constraint::Loop { worker, hog, busy, starved } => {
             let thread = worker.map(thread);
             let busy = Some(busy);
-            let Some(hog) = hog else { return Detail { thread, busy, ..none } };
+            let starved = Some(starved);
+            let Some(hog) = hog else { return Detail { thread, busy, starved, ..none } };
             Detail {
                 thread,
                 busy,
+                starved,
                 label: Some(hog.label),
                 label_count: Some(hog.count),
                 label_own_ns: Some(hog.own),

@@ -11,13 +11,18 @@ use crate::model::{CpuQuota, Doing, Role, WaitObject, WaitPlace};
 const NAME: usize = 40;
 const FUNCTION: usize = 32;
 
+/// Waiting for a CPU below this share of the time in which a thread could run is not worth a word.
+const STARVED: f64 = 0.1;
+
 /// What it is, after "is constrained by".
 pub fn words(constraint: &Constraint) -> String {
     match constraint {
         Constraint::Lock { row, thing, place, behind } => {
             format!("{}{}", lock(row.as_deref(), *thing, place.as_ref()), holder(behind))
         }
-        Constraint::Loop { worker, hog, busy } => looped(worker.as_ref(), hog.as_ref(), *busy),
+        Constraint::Loop { worker, hog, busy, starved } => {
+            looped(worker.as_ref(), hog.as_ref(), *busy) + &self::starved(*starved)
+        }
         Constraint::Peer { address, behind, calls, each } => format!(
             "{}: each call of a slow request takes {}, {:.1} calls a request (usually {:.1})",
             peer(address, behind.as_deref()),
@@ -137,6 +142,16 @@ fn looped(worker: Option<&Worker>, hog: Option<&Hog>, busy: f64) -> String {
         cut_middle(&words::label(&hog.label), NAME),
         duration(hog.own)
     )
+}
+
+/// What keeps a thread may be others.
+fn starved(share: f64) -> String {
+    match share >= STARVED {
+        true => {
+            format!("; it waits for a CPU {} of the time in which it could run", percent(share))
+        }
+        false => String::new(),
+    }
 }
 
 fn worker(worker: &Worker) -> String {
