@@ -17,8 +17,8 @@ pub fn lines(row: &ServiceRows<'_>, width: usize) -> Vec<Line> {
     }
     if let Some(little) = load.little.filter(|little| little.differs) {
         let text = format!(
-            "rate × mean latency says {} in flight, counted were {}: some requests were not seen, or \
-             not one by one.",
+            "rate × mean latency says {} in flight, arrivals and answers say {}: requests were cut by \
+             the window's edges, or arrived unseen.",
             mean(little.expected),
             mean(little.counted)
         );
