@@ -4,11 +4,13 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
 use profiler_common::turn::{
     CONN_CLIENT, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, Listener,
+    PHASE_IDLE,
 };
 
 use crate::globals::field;
 use crate::maps::{self, BLANK_CONN, CONNS, LISTENERS, PORT_WORDS, PORTS, QUEUED, RequestScratch};
 use crate::socket::{self, LISTENING};
+use crate::turn;
 
 /// TCP_ESTABLISHED, TCP_CLOSE and others (include/net/tcp_states.h).
 const ESTABLISHED: u8 = 1;
@@ -51,7 +53,12 @@ fn open(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
 
 /// The kernel has used the memory of a closed socket again.
 #[inline(never)]
-pub fn describe_again(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
+fn describe_again(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
+    if conn.next_arrival_ns < conn.turn.last_sent_ns {
+        // It came for the one that is closed.
+        conn.next_arrival_ns = 0;
+    }
+    conn.phase = PHASE_IDLE;
     conn.number += 1;
     conn.server = 0;
     conn.multiplexed = 0;
@@ -118,10 +125,20 @@ pub fn forget(sock: u64) {
     let _gone = CONNS.remove(&sock);
 }
 
+/// Makes sure that what is known is known of this socket: of a Unix socket nothing shows that it was
+/// closed, and the kernel uses its memory again.
+#[inline(always)]
+pub fn keep_apart(sock: u64, conn: &mut Conn, start: u64, scratch: &mut RequestScratch) {
+    if !is_same(sock, conn) {
+        turn::end(conn, start);
+        describe_again(sock, conn, scratch);
+    }
+}
+
 /// Whether the socket is still the one that it was when its connection was noted. What arrives
 /// before a connection is accepted finds no inode there.
 #[inline(always)]
-pub fn is_same(sock: u64, conn: &mut Conn) -> bool {
+fn is_same(sock: u64, conn: &mut Conn) -> bool {
     // The end of a connection of TCP shows.
     if conn.is_unix == 0 {
         return true;
@@ -200,7 +217,8 @@ pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {
 /// A connection waits to be accepted.
 #[inline(never)]
 fn connection_waits(sock: u64, scratch: &mut RequestScratch) {
-    let waiting: u32 = field::sk_ack_backlog().load(sock);
+    // Without the one that has just come.
+    let waiting = field::sk_ack_backlog().load::<u32>(sock).saturating_sub(1);
     let limit: u32 = field::sk_max_ack_backlog().load(sock);
     if QUEUED.get_ptr(&sock).is_none() {
         socket::describe_sock(sock, &mut scratch.object);

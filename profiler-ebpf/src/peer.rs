@@ -10,7 +10,7 @@ use profiler_common::turn::{
 
 use crate::adopt::followed_entry;
 use crate::conn;
-use crate::maps::{self, BLANK_PEER, RequestPlace, RequestScratch, request_scratch, slot};
+use crate::maps::{self, BLANK_PEER, RequestPlace, request_scratch, slot};
 use crate::serving::{self, Event};
 use crate::task::Task;
 
@@ -32,21 +32,12 @@ pub fn connects(sock: u64) {
 
 /// The current thread has sent part of a call.
 #[inline(always)]
-pub fn sent(
-    sock: u64,
-    entry: &ThreadEntry,
-    conn: &mut Conn,
-    now: u64,
-    scratch: &mut RequestScratch,
-) {
+pub fn sent(sock: u64, entry: &ThreadEntry, conn: &mut Conn, now: u64) {
     if conn.phase == PHASE_RECEIVED {
         // More of the same: no answer has come yet.
         return;
     }
     finish(conn);
-    if !conn::is_same(sock, conn) {
-        conn::describe_again(sock, conn, scratch);
-    }
     conn.phase = PHASE_RECEIVED;
     conn.turn.received_ns = now;
     conn.next_arrival_ns = 0;

@@ -34,9 +34,6 @@ pub fn received(
     }
     if conn.phase != PHASE_RECEIVED {
         finish(conn, start);
-        if !conn::is_same(sock, conn) {
-            conn::describe_again(sock, conn, scratch);
-        }
         // First of all: what the verifier has learned until then, it takes on each way through this.
         label::read(conn, length, scratch);
     }
@@ -232,6 +229,16 @@ pub fn finish(conn: &mut Conn, start: u64) {
     }
 }
 
+/// Adds what has been answered on a connection that ends.
+#[inline(always)]
+pub fn end(conn: &mut Conn, start: u64) {
+    if conn.role == CONN_CLIENT {
+        peer::finish(conn);
+    } else {
+        finish(conn, start);
+    }
+}
+
 /// A turn without its calls.
 type Head = [u64; TURN_WITHOUT_CALLS / 8];
 
@@ -255,11 +262,7 @@ fn hand_over(conn: &mut Conn) {
 #[inline(always)]
 pub fn closed(sock: u64, start: u64) {
     let Some(conn) = conn::known(sock) else { return };
-    if conn.role == CONN_CLIENT {
-        peer::finish(conn);
-    } else {
-        finish(conn, start);
-    }
+    end(conn, start);
     conn::forget(sock);
 }
 

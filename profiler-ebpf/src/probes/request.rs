@@ -56,6 +56,7 @@ fn received(sock: u64, length: i32, flags: u32) {
         maps::count(|loss| loss.conns += 1);
         return;
     };
+    conn::keep_apart(sock, conn, moment.1, scratch);
     match conn.role {
         CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
         CONN_CLIENT => peer::received(entry, conn, moment.0),
@@ -75,12 +76,13 @@ fn sent(sock: u64, length: i32) {
     }
     let task = Task::current();
     let Some(entry) = followed_entry(task) else { return };
-    let Some((now, _)) = clock() else { return };
+    let Some((now, start)) = clock() else { return };
     let Some(scratch) = request_scratch(RequestPlace::Send) else { return };
     let Some(conn) = conn::of(sock, scratch) else { return };
+    conn::keep_apart(sock, conn, start, scratch);
     match conn.role {
         CONN_SERVER => turn::sent(sock, task, entry, conn, length as u32, now),
-        CONN_CLIENT => peer::sent(sock, entry, conn, now, scratch),
+        CONN_CLIENT => peer::sent(sock, entry, conn, now),
         _ => {}
     }
 }

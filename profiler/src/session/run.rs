@@ -141,6 +141,9 @@ impl Session {
             each,
             options,
         };
+        if session.options.selector == Selector::WholeHost {
+            session.add_listeners();
+        }
         session.adopt_all(roots)?;
         if session.options.user_stacks {
             session.seed_stacks =
