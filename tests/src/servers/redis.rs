@@ -8,7 +8,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use super::{Load, free_port, installed};
-use crate::process::Bounded;
+use crate::process::{Bounded, run};
 
 /// A Redis server on a port of 127.0.0.1.
 #[derive(Debug)]
@@ -46,6 +46,13 @@ impl Redis {
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-q"]);
         command.args(["-t", "set,get", "-n", "20000000", "-c", &clients.to_string()]);
         Load::start(&mut command)
+    }
+
+    /// Has it evaluate a script, and waits for that.
+    pub fn eval(&self, script: &str) -> Result<()> {
+        let mut command = Command::new(installed("redis-cli")?);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "EVAL", script, "0"]);
+        run(command.stdout(Stdio::null()), Duration::from_secs(20))
     }
 
     /// `redis-cli` that asks, again and again, for what comes only after `seconds`: a client
