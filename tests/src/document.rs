@@ -1,6 +1,7 @@
 //! The document that `dwell attach --json` prints.
 
 pub mod locks;
+pub mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use locks::{Deadlock, Lock};
+use requests::{Load, Requests};
 
 /// The document, as printed and as read.
 #[derive(Clone, Debug)]
@@ -38,6 +40,12 @@ pub struct Body {
     /// Threads that waited for each other the whole time.
     #[serde(default)]
     pub deadlocks: Vec<Deadlock>,
+    /// What servers were asked for.
+    #[serde(default)]
+    pub requests: Requests,
+    /// The load of each service.
+    #[serde(default)]
+    pub queues: Vec<Load>,
 }
 
 /// The time that a document covers.

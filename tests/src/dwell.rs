@@ -47,6 +47,11 @@ impl Dwell {
         Self::start_verb("locks", arguments)?.attached()
     }
 
+    /// Starts `dwell requests --json` with these arguments and waits until its window begins.
+    pub fn requests<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        Self::start_verb("requests", arguments)?.attached()
+    }
+
     /// Runs another verb to its end, and gives what it prints for people.
     ///
     /// # Errors

@@ -2,10 +2,14 @@
 //! and what they noted.
 
 mod latencies;
+mod line;
 mod log;
+mod sums;
 
 pub use latencies::{Answered, Driven, Latencies};
+pub use line::Line;
 pub use log::{Asked, Served, escape};
+pub use sums::{check, check_each};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

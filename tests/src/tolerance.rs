@@ -55,6 +55,10 @@ pub const ORACLE: Tolerance = Tolerance::share(0.1);
 pub const BOOKS: Tolerance = Tolerance::share_or(0.001, 100_000);
 /// The kernel's own accounting: 1 %, or 5 ms.
 pub const SCHEDSTAT: Tolerance = Tolerance::share_or(0.01, 5_000_000);
+/// A request's time, by two clocks that are read at different places: 1 %, or 20 µs.
+pub const LATENCY: Tolerance = Tolerance::share_or(0.01, 20_000);
+/// Parts of a request's time, added up: 1 %, or what is lost by rounding.
+pub const BUDGET: Tolerance = Tolerance::share_or(0.01, 32);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{free_port, installed};
+use super::{free_port, installed, said_by};
 use crate::process::Bounded;
 
 /// nginx with one worker, on a port of 127.0.0.1.
@@ -16,6 +16,8 @@ pub struct Nginx {
     server: Bounded,
     /// Its port.
     pub port: u16,
+    /// Its port for HTTP/2, without TLS.
+    pub http2_port: u16,
     _folder: TempDir,
 }
 
@@ -23,11 +25,12 @@ impl Nginx {
     /// Starts it, and waits until it listens.
     pub fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("dwell-nginx-").tempdir()?;
-        let port = free_port()?;
+        let (port, http2_port) = (free_port()?, free_port()?);
         let configuration = format!(
             "daemon off; user root; worker_processes 1; pid nginx.pid; error_log error.log;\n\
-             events {{}}\n\
+             events {{ worker_connections 2048; }}\n\
              http {{ access_log off; server {{ listen 127.0.0.1:{port}; \
+             listen 127.0.0.1:{http2_port} http2; \
              location / {{ return 200 'ok'; }} }} }}\n"
         );
         let path = folder.path().join("nginx.conf");
@@ -39,7 +42,7 @@ impl Nginx {
         crate::proc::wait_until("nginx listens", Duration::from_secs(15), || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         })?;
-        Ok(Self { server, port, _folder: folder })
+        Ok(Self { server, port, http2_port, _folder: folder })
     }
 
     /// The master and its worker.
@@ -47,6 +50,17 @@ impl Nginx {
         let mut pids = crate::proc::children_of(self.server.pid());
         pids.insert(0, self.server.pid());
         pids
+    }
+
+    /// `wrk` with so many connections for some seconds, to its end: how many answers it got.
+    pub fn wrk(&self, connections: u32, seconds: u32) -> Result<u64> {
+        let mut command = Command::new(installed("wrk")?);
+        command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s")]);
+        command.arg(format!("http://127.0.0.1:{}/", self.port));
+        let said = said_by(&mut command, Duration::from_secs(u64::from(seconds) + 30))?;
+        let count = said.lines().find_map(|line| line.split_once(" requests in "));
+        let (count, _) = count.with_context(|| format!("wrk did not say how many: {said}"))?;
+        Ok(count.trim().parse()?)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{Load, Session, free_port, installed};
+use super::{Load, Session, free_port, installed, said_by};
 use crate::process::{Bounded, run};
 
 /// The database user and the database.
@@ -101,6 +101,24 @@ impl Postgres {
             self.backends().len() >= before + clients
         })?;
         Ok(load)
+    }
+
+    /// `pgbench` to its end: each of the clients makes so many transactions by one of the protocols
+    /// (`simple`, `extended`, `prepared`), of a script or of those that it brings along.
+    pub fn transactions(
+        &self,
+        protocol: &str,
+        (clients, each): (u64, u64),
+        script: Option<&str>,
+    ) -> Result<()> {
+        let mut command = self.client("pgbench", Door::Tcp)?;
+        command.args(["-n", "-c", &clients.to_string(), "-t", &each.to_string(), "-M", protocol]);
+        if let Some(script) = script {
+            let path = self.folder.path().join("script.sql");
+            std::fs::write(&path, script).context("cannot write a script")?;
+            command.arg("-f").arg(path);
+        }
+        said_by(command.arg(USER), Duration::from_secs(60)).map(drop)
     }
 
     /// A client that does what it is told.

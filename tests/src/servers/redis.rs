@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::{Load, free_port, installed};
+use super::{Load, free_port, installed, said_by};
 use crate::process::{Bounded, run};
 
 /// A Redis server on a port of 127.0.0.1.
@@ -53,6 +53,16 @@ impl Redis {
         let mut command = Command::new(installed("redis-cli")?);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "EVAL", script, "0"]);
         run(command.stdout(Stdio::null()), Duration::from_secs(20))
+    }
+
+    /// `redis-benchmark` to its end: so many `SET`, and as many `GET`. Each of the clients sends
+    /// `pipeline` of them before it waits for their answers.
+    pub fn set_and_get(&self, clients: u32, requests: u32, pipeline: u32) -> Result<()> {
+        let mut command = Command::new(installed("redis-benchmark")?);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-q", "-t", "get,set"]);
+        command.args(["-n", &requests.to_string(), "-c", &clients.to_string()]);
+        command.args(["-P", &pipeline.to_string()]);
+        said_by(&mut command, Duration::from_secs(60)).map(drop)
     }
 
     /// `redis-cli` that asks, again and again, for what comes only after `seconds`: a client
