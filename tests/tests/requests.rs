@@ -1,0 +1,677 @@
+//! Requests: each is counted once and takes as long as the server itself says, its parts add up, and
+//! nothing of what it holds but its name leaves the kernel.
+//!
+//! dwell attaches before the load begins, and its window ends after the load.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use dwell_tests::document::Document;
+use dwell_tests::document::requests::{Each, Service, read_each};
+use dwell_tests::dwell::Dwell;
+use dwell_tests::machine::Machine;
+use dwell_tests::proc::favour;
+use dwell_tests::requests::{
+    Answers, Client, Latencies, Line, Place, Questions, Served, Server, check, check_each,
+    send_hostile,
+};
+use dwell_tests::servers::{Nginx, Postgres, Redis};
+use dwell_tests::tolerance::LATENCY;
+use dwell_tests::{need_program, need_root};
+
+const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
+
+const MODELS: [&str; 4] = ["threads", "pool", "loop", "handoff"];
+
+/// Within this time after the load dwell has looked at what is left open.
+const LAST_LOOK: Duration = Duration::from_millis(700);
+
+/// Most labels of one service, and letters of one, whatever is sent: what cannot be printed takes up
+/// to four letters.
+const MOST_LABELS: usize = 48;
+const LONGEST_LABEL: usize = 4 * 96 + 8;
+
+/// What no report may hold.
+const SECRET: &str = "hunter2";
+
+/// What dwell said.
+struct Seen {
+    document: Document,
+    each: Vec<Each>,
+    /// All of it, as it is.
+    text: String,
+}
+
+/// Follows processes while a load runs, and checks all that has to add up.
+fn count<T>(pids: &[u32], load: impl FnOnce() -> Result<T>) -> Result<(Document, T)> {
+    let dwell = Dwell::attach_to(pids)?;
+    let done = load()?;
+    thread::sleep(LAST_LOOK);
+    let document = dwell.interrupt()?.document()?;
+    explain(&document, check(&document))?;
+    Ok((document, done))
+}
+
+/// The same by `dwell requests`, with a line for each request.
+fn watch<T>(pids: &[u32], options: &[&str], load: impl FnOnce() -> Result<T>) -> Result<(Seen, T)> {
+    let folder = tempfile::Builder::new().prefix("dwell-each-").tempdir()?;
+    let path = folder.path().join("each");
+    let mut arguments = vec!["-d".to_owned(), "60s".to_owned(), "--each".to_owned()];
+    arguments.push(path.to_str().context("a folder that is no text")?.to_owned());
+    arguments.extend(options.iter().map(|&option| option.to_owned()));
+    arguments.extend(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
+    let dwell = Dwell::requests(&arguments)?;
+    let done = load()?;
+    thread::sleep(LAST_LOOK);
+    let finished = dwell.interrupt()?;
+    let document = finished.document()?;
+    let each = read_each(&path)?;
+    let text = finished.stdout + &std::fs::read_to_string(&path)?;
+    let seen = Seen { document, each, text };
+    let checked = check(&seen.document).and_then(|()| check_each(&seen.document, &seen.each));
+    explain(&seen.document, checked)?;
+    Ok((seen, done))
+}
+
+/// Adds what dwell saw to a failure.
+fn explain<T>(document: &Document, result: Result<T>) -> Result<T> {
+    result.with_context(|| format!("dwell saw:\n{}", document.describe_requests()))
+}
+
+/// A figure is what it has to be.
+fn same(what: &str, found: u64, expected: u64) -> Result<()> {
+    ensure!(found == expected, "{what}: dwell counted {found}, it were {expected}");
+    Ok(())
+}
+
+/// The last look at a service has found nobody connected.
+fn no_connection_is_open(document: &Document, address: &str) -> Result<()> {
+    let load = document.body.queues.iter().find(|load| load.address == address);
+    same("open connections", load.context("no queue of it")?.connections, 0)
+}
+
+#[test]
+fn every_request_of_redis_is_counted() -> Result<()> {
+    const REQUESTS: u32 = 100_000;
+    need_root!();
+    need_program!("redis-server", "redis-benchmark");
+    let _machine = Machine::take()?;
+    let all = [1, 50, 500].map(|clients| (clients, Redis::start()));
+    let all: Vec<(u32, Redis)> =
+        all.into_iter().map(|(clients, redis)| Ok((clients, redis?))).collect::<Result<_>>()?;
+    let pids: Vec<u32> = all.iter().map(|(_, redis)| redis.pid()).collect();
+    let load =
+        || all.iter().try_for_each(|(clients, redis)| redis.set_and_get(*clients, REQUESTS, 1));
+    let (document, ()) = count(&pids, load)?;
+    for (clients, redis) in &all {
+        let check = || {
+            let service = document.service_of(redis.pid())?;
+            same("SET", service.count_of("SET"), REQUESTS.into())?;
+            same("GET", service.count_of("GET"), REQUESTS.into())?;
+            same("pipelined", service.sum(|group| group.pipelined), 0)?;
+            no_connection_is_open(&document, &service.address)
+        };
+        explain(&document, check()).with_context(|| format!("{clients} clients"))?;
+    }
+    Ok(())
+}
+
+/// What pgbench's own transaction consists of.
+const STATEMENTS: [&str; 7] = [
+    "BEGIN",
+    "UPDATE pgbench_accounts",
+    "SELECT pgbench_accounts",
+    "UPDATE pgbench_tellers",
+    "UPDATE pgbench_branches",
+    "INSERT pgbench_history",
+    "END",
+];
+
+#[test]
+fn every_statement_of_pgbench_is_counted() -> Result<()> {
+    need_root!();
+    need_program!("initdb", "postgres", "pgbench", "pg_isready");
+    let _machine = Machine::take()?;
+    let postgres = Postgres::start()?;
+    // Clients, and transactions of each.
+    let loads = [(1, 600), (20, 30), (50, 12)];
+    let clients: u64 = loads.iter().map(|(clients, _)| clients).sum();
+    let transactions: u64 = loads.iter().map(|(clients, each)| clients * each).sum();
+    for protocol in ["simple", "extended", "prepared"] {
+        let load =
+            || loads.iter().try_for_each(|&load| postgres.transactions(protocol, load, None));
+        let (document, ()) = count(&[postgres.pid()], load)?;
+        let check = || {
+            // What is prepared is prepared once by each client.
+            let is_prepared = protocol == "prepared";
+            let by_text = if is_prepared { clients } else { transactions };
+            for statement in STATEMENTS {
+                same(statement, document.requests_for(statement), by_text)?;
+            }
+            let executed = executed(&document);
+            let expected = if is_prepared { STATEMENTS.len() } else { 0 };
+            ensure!(executed.len() == expected, "prepared statements: {executed:?}");
+            for (statement, count) in executed {
+                same(&statement, count, transactions)?;
+            }
+            same("open connections", document.connections_open(), 0)
+        };
+        explain(&document, check()).context(protocol)?;
+    }
+    Ok(())
+}
+
+/// How often each prepared statement was executed.
+fn executed(document: &Document) -> HashMap<String, u64> {
+    let groups = document.body.requests.services.iter().flat_map(|service| &service.groups);
+    let groups = groups.filter(|group| group.label.text.starts_with("EXECUTE"));
+    let mut all = HashMap::new();
+    for group in groups {
+        *all.entry(group.label.text.clone()).or_default() += group.count;
+    }
+    all
+}
+
+#[test]
+fn every_request_of_nginx_is_counted() -> Result<()> {
+    need_root!();
+    need_program!("nginx", "wrk");
+    let _machine = Machine::take()?;
+    let all: Vec<Nginx> = (0..3).map(|_| Nginx::start()).collect::<Result<_>>()?;
+    let pids: Vec<u32> = all.iter().flat_map(Nginx::processes).collect();
+    let connections = [1, 50, 500];
+    let wrk = |(nginx, connections): (&Nginx, u32)| nginx.wrk(connections, 1);
+    let load = || all.iter().zip(connections).map(wrk).collect::<Result<Vec<u64>>>();
+    let (document, answers) = count(&pids, load)?;
+    for ((nginx, connections), answers) in all.iter().zip(connections).zip(answers) {
+        let check = || {
+            let service = document.service_at(nginx.port)?;
+            let counted = service.count_of("GET /");
+            // When wrk ends, each of its connections may have one more on its way.
+            let most = answers + u64::from(connections);
+            let right = (answers..=most).contains(&counted);
+            ensure!(right, "dwell counted {counted}, wrk {answers}, and no more than {most}");
+            no_connection_is_open(&document, &service.address)
+        };
+        explain(&document, check()).with_context(|| format!("{connections} connections"))?;
+    }
+    Ok(())
+}
+
+/// Counts what clients ask of servers, one after the other, against the notes of both.
+fn counts_are_those_of(all: Vec<(Server, &str)>, requests: &str) -> Result<()> {
+    let pids: Vec<u32> = all.iter().map(|(server, _)| server.pid()).collect();
+    let drive = |(server, connections): &(Server, &str)| {
+        let options = ["--connections", connections, "--threads", "2", "--requests", requests];
+        let options = [&options[..], &["--path", "/items"]].concat();
+        Client::start(WORKLOAD, server.place(), &options)?.drive()
+    };
+    let load = || all.iter().map(drive).collect::<Result<Vec<Questions>>>();
+    let (document, questions) = count(&pids, load)?;
+    for ((server, connections), questions) in all.into_iter().zip(questions) {
+        let (pid, place) = (server.pid(), server.place().clone());
+        let answers = server.end()?;
+        let check = || {
+            let service = document.service_of(pid)?;
+            ensure!(questions.end.errors == 0, "{} errors", questions.end.errors);
+            same("by the client", service.count_of("GET /items"), questions.end.requests)?;
+            same("by the server", service.count, answers.end.requests)?;
+            same("pipelined", service.sum(|group| group.pipelined), 0)?;
+            threads_are_those_of(service, &answers)?;
+            no_connection_is_open(&document, &service.address)
+        };
+        let what = || format!("{connections} connections, {place:?}");
+        explain(&document, check()).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Each thread has answered as many as it noted.
+fn threads_are_those_of(service: &Service, answers: &Answers) -> Result<()> {
+    let mut noted: HashMap<u32, u64> = HashMap::new();
+    for row in &answers.requests {
+        *noted.entry(row.tid).or_default() += 1;
+    }
+    // Those beyond the busiest share a row.
+    for server in service.servers.iter().filter(|server| server.tid != 0) {
+        let expected = noted.get(&server.tid).copied().unwrap_or_default();
+        same(&format!("thread {}", server.tid), server.count, expected)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_request_by_unix_sockets_is_counted() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let server = |connections| Ok((Server::unix(WORKLOAD, &["--model", "loop"])?, connections));
+    let all = ["1", "50", "500"].into_iter().map(server).collect::<Result<_>>()?;
+    counts_are_those_of(all, "20000")
+}
+
+#[test]
+fn every_request_of_every_model_is_counted() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut all = Vec::new();
+    for model in MODELS {
+        let options = ["--model", model];
+        // As many connections as the pool has workers.
+        all.push((Server::tcp(WORKLOAD, &options)?, "4"));
+        all.push((Server::unix(WORKLOAD, &options)?, "4"));
+    }
+    counts_are_those_of(all, "8000")
+}
+
+#[test]
+fn latencies_are_those_of_the_server() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let mut all = Vec::new();
+    for model in ["threads", "loop"] {
+        // A loop serves one at a time: at this pace it has time left.
+        for (plan, rate) in [("spin:200", "400"), ("sleep:2000", "200")] {
+            let server = Server::tcp(WORKLOAD, &["--model", model, "--plan", plan])?;
+            // It is about the time between the server's clock and the kernel's end of a call.
+            favour(server.pid())?;
+            all.push((server, format!("{model}, {plan}"), rate));
+        }
+    }
+    let pids: Vec<u32> = all.iter().map(|(server, ..)| server.pid()).collect();
+    let drive = |(server, _, rate): &(Server, String, &str)| {
+        let options = ["--connections", "2", "--requests", "500", "--rate", rate];
+        Client::start(WORKLOAD, server.place(), &options)?.drive().map(drop)
+    };
+    let (seen, ()) = watch(&pids, &[], || all.iter().try_for_each(drive))?;
+    for (server, what, _) in all {
+        let pid = server.pid();
+        let answers = server.end()?;
+        let each: Vec<_> = seen.each.iter().filter(|row| row.pid == pid).cloned().collect();
+        println!("{what}:");
+        explain(&seen.document, same_latencies(&each, &answers)).context(what)?;
+    }
+    Ok(())
+}
+
+/// The kernel gives data to a Unix socket without a lock that a reader would have to wait for.
+#[test]
+fn no_request_comes_before_it_was_sent() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let options = ["--model", "loop"];
+    let all = [Server::tcp(WORKLOAD, &options)?, Server::unix(WORKLOAD, &options)?];
+    let drive = |server: &Server| {
+        let options = ["--connections", "8", "--threads", "2", "--requests", "8000"];
+        let options = [&options[..], &["--path", "/{n}"]].concat();
+        Client::start(WORKLOAD, server.place(), &options)?.drive()
+    };
+    let load = || all.iter().map(drive).collect::<Result<Vec<Questions>>>();
+    let (seen, questions) = watch(&all.each_ref().map(Server::pid), &[], load)?;
+    for (server, questions) in all.into_iter().zip(questions) {
+        let (pid, place) = (server.pid(), server.place().clone());
+        let answers = server.end()?;
+        let sent: HashMap<&str, u64> =
+            questions.with(&answers)?.iter().map(|(row, _)| (&*row.path, row.sent_ns)).collect();
+        let each: Vec<_> = seen.each.iter().filter(|row| row.pid == pid).cloned().collect();
+        let check = || {
+            let pairs = pairs(&each, &answers)?;
+            let is_early =
+                |(each, served): &&(&Each, &Served)| each.arrival_ns < sent[served.path.as_str()];
+            let early: Vec<_> = pairs.iter().filter(is_early).collect();
+            ensure!(early.is_empty(), "{} of {}, as {:?}", early.len(), pairs.len(), early[0]);
+            Ok(())
+        };
+        explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
+    }
+    Ok(())
+}
+
+/// From the receipt to the last send, as the server has it and as dwell does: alike at the quantiles,
+/// and request by request.
+fn same_latencies(each: &[Each], answers: &Answers) -> Result<()> {
+    let pairs = pairs(each, answers)?;
+    let seen = Latencies::of(pairs.iter().map(|(each, _)| each.served_ns()));
+    let noted = answers.latencies();
+    LATENCY.check("p50", seen.p50_ns(), noted.p50_ns())?;
+    LATENCY.check("p99", seen.p99_ns(), noted.p99_ns())?;
+    // Between its own clock and the kernel's end of a call a server can lose its CPU.
+    let is_off =
+        |(each, served): &&(&Each, &Served)| !LATENCY.holds(each.served_ns(), served.latency_ns());
+    let off: Vec<_> = pairs.iter().filter(is_off).collect();
+    for (each, served) in &off {
+        println!("dwell {} ns, the server {} ns", each.served_ns(), served.latency_ns());
+    }
+    let at = |share| (seen.at(share) as f64 / 1e3, noted.at(share) as f64 / 1e3);
+    println!(
+        "{} of {} differ; p50 {:?} us, p99 {:?} us",
+        off.len(),
+        pairs.len(),
+        at(0.5),
+        at(0.99)
+    );
+    ensure!(off.len() * 100 <= pairs.len(), "{} of {} differ", off.len(), pairs.len());
+    Ok(())
+}
+
+/// Each request with what the server noted of it: connection by connection, in their order.
+fn pairs<'a>(each: &'a [Each], answers: &'a Answers) -> Result<Vec<(&'a Each, &'a Served)>> {
+    let seen = by_connection(each, |row| row.connection.clone());
+    let noted = by_connection(&answers.requests, |row| row.connection);
+    ensure!(seen.len() == noted.len(), "{} connections of {}", seen.len(), noted.len());
+    let mut pairs = Vec::new();
+    for (seen, noted) in seen.into_iter().zip(noted) {
+        ensure!(seen.len() == noted.len(), "{} requests of {}", seen.len(), noted.len());
+        pairs.extend(seen.into_iter().zip(noted));
+    }
+    Ok(pairs)
+}
+
+/// The rows of each connection, in the order of the first of each.
+fn by_connection<R, K: PartialEq>(rows: &[R], key: impl Fn(&R) -> K) -> Vec<Vec<&R>> {
+    let mut all: Vec<(K, Vec<&R>)> = Vec::new();
+    for row in rows {
+        let key = key(row);
+        match all.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, rows)) => rows.push(row),
+            None => all.push((key, vec![row])),
+        }
+    }
+    all.into_iter().map(|(_, rows)| rows).collect()
+}
+
+/// Descriptors, addresses of the kernel and ports are used again and again.
+#[test]
+fn connections_that_come_and_go() -> Result<()> {
+    const CONNECTIONS: u64 = 2_000;
+    const RUNS: u64 = 5;
+    need_root!();
+    let _machine = Machine::take()?;
+    let options = ["--model", "pool"];
+    let all = [Server::tcp(WORKLOAD, &options)?, Server::unix(WORKLOAD, &options)?];
+    let come_and_go = |server: &Server| {
+        for _ in 0..CONNECTIONS {
+            Line::to(server.place())?.get("/once")?;
+        }
+        let options = ["--connections", "4", "--requests", "100", "--path", "/again"];
+        for _ in 0..RUNS {
+            Client::start(WORKLOAD, server.place(), &options)?.drive()?;
+        }
+        Ok(())
+    };
+    let pids = all.each_ref().map(Server::pid);
+    let (seen, ()) = watch(&pids, &[], || all.iter().try_for_each(come_and_go))?;
+    for server in all {
+        let (pid, place) = (server.pid(), server.place().clone());
+        let answers = server.end()?;
+        let check = || {
+            let service = seen.document.service_of(pid)?;
+            same("one by each", service.count_of("GET /once"), CONNECTIONS)?;
+            same("25 by each", service.count_of("GET /again"), 100 * RUNS)?;
+            same("all", service.count, answers.end.requests)?;
+            threads_are_those_of(service, &answers)?;
+            no_connection_is_open(&seen.document, &service.address)
+        };
+        explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
+    }
+    Ok(())
+}
+
+/// What a client leaves behind when it goes is no part of the request of the next one, though that may
+/// have the same address in the kernel.
+#[test]
+fn what_was_never_answered_is_forgotten() -> Result<()> {
+    const TIMES: u64 = 20;
+    need_root!();
+    let _machine = Machine::take()?;
+    let options = ["--model", "loop"];
+    let all = [Server::tcp(WORKLOAD, &options)?, Server::unix(WORKLOAD, &options)?];
+    let leave = |server: &Server| {
+        for number in 0..TIMES {
+            for bytes in [&b"GET /half HTTP/1"[..], HTTP2] {
+                Line::to(server.place())?.send(bytes)?;
+                // It is received before the next one comes.
+                thread::sleep(Duration::from_millis(5));
+                // So many at once take up what has become free.
+                let mut lines: Vec<Line> =
+                    (0..=number % 4).map(|_| Line::to(server.place())).collect::<Result<_>>()?;
+                lines.iter_mut().try_for_each(|line| line.get("/whole"))?;
+            }
+        }
+        Ok(())
+    };
+    let pids = all.each_ref().map(Server::pid);
+    let (seen, ()) = watch(&pids, &[], || all.iter().try_for_each(leave))?;
+    for server in all {
+        let (pid, place) = (server.pid(), server.place().clone());
+        let answers = server.end()?;
+        let each = || seen.each.iter().filter(|row| row.pid == pid);
+        let check = || {
+            let service = seen.document.service_of(pid)?;
+            same("whole", service.count_of("GET /whole"), answers.end.requests)?;
+            same("all", service.count, answers.end.requests)?;
+            // The wait of 5 ms between two clients is no part of a request.
+            let longest_ns = each().map(|row| row.latency_ns).max().unwrap_or_default();
+            ensure!(longest_ns < 5_000_000, "a request took {longest_ns} ns");
+            no_connection_is_open(&seen.document, &service.address)
+        };
+        explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
+    }
+    Ok(())
+}
+
+/// Every label can be printed, and there are not too many.
+fn labels_are_safe(seen: &Seen) -> Result<()> {
+    for service in &seen.document.body.requests.services {
+        let labels = service.groups.len();
+        ensure!(labels <= MOST_LABELS, "{labels} labels at {}", service.address);
+    }
+    let groups = seen.document.body.requests.services.iter().flat_map(|service| &service.groups);
+    let labels = groups.map(|group| group.label.text.as_str());
+    for label in labels.chain(seen.each.iter().map(|row| row.label.as_str())) {
+        ensure!(label.chars().count() <= LONGEST_LABEL, "it is long: {label:?}");
+        ensure!(label.chars().all(is_safe), "not safe to print: {label:?}");
+    }
+    // What is no text would not be a document, and what is escaped here would not be safe elsewhere.
+    let escaped = seen.text.contains(r"\u00") || seen.text.contains('\x1b');
+    ensure!(!escaped, "a control character in the document");
+    Ok(())
+}
+
+/// Neither a control character nor one that hides or reorders others.
+fn is_safe(letter: char) -> bool {
+    let hides = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !letter.is_control() && !hides
+}
+
+#[test]
+fn labels_of_hostile_requests_are_safe() -> Result<()> {
+    need_root!();
+    need_program!("nginx");
+    let _machine = Machine::take()?;
+    let nginx = Nginx::start()?;
+    let servers = [Server::tcp(WORKLOAD, &[])?, Server::unix(WORKLOAD, &["--model", "loop"])?];
+    let places = servers.each_ref().map(|server| server.place().clone());
+    let places = [&places[..], &[Place::Tcp(nginx.port)]].concat();
+    let load = || {
+        for place in &places {
+            send_hostile(WORKLOAD, place)?;
+            Line::to(place)?.get("/still/there")?;
+        }
+        Ok(())
+    };
+    let pids = [&servers.each_ref().map(Server::pid)[..], &nginx.processes()].concat();
+    let (seen, ()) = watch(&pids, &[], load)?;
+    let check = || {
+        labels_are_safe(&seen)?;
+        let services = &seen.document.body.requests.services;
+        ensure!(services.len() == places.len(), "{} services", services.len());
+        for service in services {
+            let answered = service.count_of("GET /still/there");
+            same("after them", answered, 1).with_context(|| service.address.clone())?;
+        }
+        Ok(())
+    };
+    explain(&seen.document, check())
+}
+
+#[test]
+fn ids_of_a_path_are_folded() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let server = Server::tcp(WORKLOAD, &["--model", "loop"])?;
+    let (pid, place) = (server.pid(), server.place().clone());
+    let hash = "c0ffee".repeat(8);
+    let load = || {
+        for number in 0..20 {
+            let mut line = Line::to(&place)?;
+            line.get(&format!("/user/{number}/cart?x={number}"))?;
+            line.get("/v2/items")?;
+            line.get(&format!("/blob/{hash}"))?;
+            line.get(&format!("/order/{number:08x}-6dbc-11ee#{number}"))?;
+        }
+        Ok(())
+    };
+    let (seen, ()) = watch(&[pid], &[], load)?;
+    let check = || {
+        let service = seen.document.service_of(pid)?;
+        let labels = ["/user/:id/cart", "/v2/items", "/blob/:id", "/order/:id"];
+        for label in labels {
+            same(label, service.count_of(&format!("GET {label}")), 20)?;
+        }
+        same("labels", service.groups.len() as u64, labels.len() as u64)
+    };
+    explain(&seen.document, check())
+}
+
+#[test]
+fn without_labels_requests_go_by_address() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let server = Server::tcp(WORKLOAD, &["--model", "loop"])?;
+    let (pid, place) = (server.pid(), server.place().clone());
+    let load = || {
+        let mut line = Line::to(&place)?;
+        ["/a", "/b", "/login?password=hunter2"].iter().try_for_each(|path| line.get(path))
+    };
+    let (seen, ()) = watch(&[pid], &["--no-labels"], load)?;
+    let check = || {
+        let service = seen.document.service_of(pid)?;
+        let [group] = &service.groups[..] else { anyhow::bail!("more than one label") };
+        same("all", group.count, 3)?;
+        ensure!(group.label.text.is_empty() && group.label.protocol == "unknown", "{group:?}");
+        ensure!(!seen.text.contains("/a"), "a path");
+        Ok(())
+    };
+    explain(&seen.document, check())
+}
+
+#[test]
+fn what_requests_hold_is_not_shown() -> Result<()> {
+    need_root!();
+    need_program!("redis-server", "initdb", "postgres", "pgbench", "pg_isready");
+    let _machine = Machine::take()?;
+    let server = Server::tcp(WORKLOAD, &[])?;
+    let redis = Redis::start()?;
+    let postgres = Postgres::start()?;
+    let statement = format!("SELECT oid FROM pg_class WHERE relname = '{SECRET}';\n");
+    let set = format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${}\r\n{SECRET}\r\n", SECRET.len());
+    let load = || {
+        let mut line = Line::to(server.place())?;
+        line.get(&format!("/login?password={SECRET}"))?;
+        line.get(&format!("/login;session={SECRET}"))?;
+        let mut line = Line::to(&Place::Tcp(redis.port))?;
+        line.ask(set.as_bytes())?;
+        line.ask(format!("SET key {SECRET}\r\n").as_bytes())?;
+        line.ask(format!("set key {SECRET}\r\n").as_bytes())?;
+        for protocol in ["simple", "extended", "prepared"] {
+            postgres.transactions(protocol, (2, 5), Some(&statement))?;
+        }
+        Ok(())
+    };
+    let pids = [server.pid(), redis.pid(), postgres.pid()];
+    let (seen, ()) = watch(&pids, &[], load)?;
+    let check = || {
+        same("of HTTP", seen.document.requests_for("GET /login"), 2)?;
+        same("of Redis", seen.document.service_of(redis.pid())?.count, 3)?;
+        same("SET", seen.document.requests_for("SET"), 1)?;
+        // Each of two clients prepares it once.
+        same("of PostgreSQL", seen.document.requests_for("SELECT pg_class"), 22)?;
+        let shown = seen.text.lines().find(|line| line.contains(SECRET));
+        ensure!(shown.is_none(), "{}", shown.unwrap_or_default());
+        Ok(())
+    };
+    explain(&seen.document, check())
+}
+
+/// The preface of HTTP/2 with settings (RFC 9113).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A connection of HTTP/2: the preface, then frames.
+struct Http2(Line);
+
+impl Http2 {
+    fn to(port: u16) -> Result<Self> {
+        let mut line = Line::to(&Place::Tcp(port))?;
+        line.ask(HTTP2)?;
+        Ok(Self(line))
+    }
+
+    /// `GET /` as a stream with an odd number: method, scheme and path are in the static table.
+    fn get(&mut self, stream: u8) -> Result<()> {
+        let head = [0, 0, 6, 1, 5, 0, 0, 0, stream];
+        let fields = [0x82, 0x86, 0x84, 0x41, 1, b'x'];
+        self.0.ask(&[&head[..], &fields[..]].concat()).map(drop)
+    }
+}
+
+#[test]
+fn http2_is_multiplexed_and_not_counted() -> Result<()> {
+    need_root!();
+    need_program!("nginx");
+    let _machine = Machine::take()?;
+    let nginx = Nginx::start()?;
+    let mut kept = None;
+    let load = || {
+        let mut http2 = Http2::to(nginx.http2_port)?;
+        (0..20).try_for_each(|number| http2.get(2 * number + 1))?;
+        kept = Some(http2);
+        Line::to(&Place::Tcp(nginx.port))?.get("/one")
+    };
+    let (seen, ()) = watch(&nginx.processes(), &[], load)?;
+    let check = || {
+        let counted: u64 = seen.document.body.requests.services.iter().map(|row| row.count).sum();
+        same("of HTTP/1", seen.document.requests_for("GET /one"), 1)?;
+        same("requests", counted, 1)?;
+        let multiplexed = seen.document.body.queues.iter().map(|load| load.multiplexed).sum();
+        same("multiplexed connections", multiplexed, 1)?;
+        same("open connections", seen.document.connections_open(), 1)
+    };
+    explain(&seen.document, check())
+}
+
+#[test]
+fn pipelined_requests_are_said_to_be() -> Result<()> {
+    const REQUESTS: u32 = 20_000;
+    need_root!();
+    need_program!("redis-server", "redis-benchmark");
+    let _machine = Machine::take()?;
+    let redis = Redis::start()?;
+    let load = || redis.set_and_get(20, REQUESTS, 16);
+    let (document, ()) = count(&[redis.pid()], load)?;
+    let check = || {
+        let service = document.service_of(redis.pid())?;
+        for label in ["SET", "GET"] {
+            let counted = service.count_of(label);
+            ensure!(counted <= u64::from(REQUESTS), "{label}: {counted} of {REQUESTS}");
+            let groups = service.groups.iter().filter(|group| group.label.text == label);
+            let pipelined: u64 = groups.map(|group| group.pipelined).sum();
+            ensure!(counted > 0, "no {label}");
+            // Sixteen at a time, all of them.
+            ensure!(pipelined * 10 >= counted * 9, "{label}: {pipelined} of {counted} pipelined");
+        }
+        Ok(())
+    };
+    explain(&document, check())
+}
