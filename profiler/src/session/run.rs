@@ -76,6 +76,10 @@ pub trait Progress {
 /// buffer has room for 100,000 ending threads a second.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
 
+/// Requests are taken in this often: their ring buffer has room for 13,000, and an event loop on a Unix
+/// socket answers 150,000 a second.
+const TURNS_EVERY: Duration = Duration::from_millis(25);
+
 /// How long before its time a change of the window is made known to the probes.
 const AHEAD: Duration = Duration::from_millis(1);
 
@@ -234,6 +238,9 @@ impl Session {
         let deadline = self.options.duration.map(|duration| self.began + duration);
         let mut ticks = tokio::time::interval_at(Instant::now() + DRAIN_EVERY, DRAIN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = tokio::time::interval_at(Instant::now() + TURNS_EVERY, TURNS_EVERY);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let has_turns = self.options.requests.is_some();
         tokio::pin!(stop);
         // SAFETY: the descriptor is owned by what is registered, so it stays open as long.
         let walks = unsafe {
@@ -247,6 +254,7 @@ impl Session {
                 }
                 () = &mut stop => return Ok(Ended::Asked),
                 () = until(deadline) => return Ok(Ended::Time),
+                _ = turns.tick(), if has_turns => self.drain_turns()?,
                 _ = ticks.tick() => {
                     if self.tick()? {
                         return Ok(Ended::TargetGone);
