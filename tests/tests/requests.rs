@@ -86,6 +86,15 @@ fn same(what: &str, found: u64, expected: u64) -> Result<()> {
     Ok(())
 }
 
+/// No client is said to send before it has its answer. Where a server loses its CPU inside of the call that
+/// sends, it looks as if one had.
+fn clients_have_waited(service: &Service) -> Result<()> {
+    let pipelined = service.sum(|group| group.pipelined);
+    let most = service.count / 10_000;
+    ensure!(pipelined <= most, "{pipelined} of {} are said to be pipelined", service.count);
+    Ok(())
+}
+
 /// The last look at a service has found nobody connected.
 fn no_connection_is_open(document: &Document, address: &str) -> Result<()> {
     let load = document.body.queues.iter().find(|load| load.address == address);
@@ -110,7 +119,7 @@ fn every_request_of_redis_is_counted() -> Result<()> {
             let service = document.service_of(redis.pid())?;
             same("SET", service.count_of("SET"), REQUESTS.into())?;
             same("GET", service.count_of("GET"), REQUESTS.into())?;
-            same("pipelined", service.sum(|group| group.pipelined), 0)?;
+            clients_have_waited(service)?;
             no_connection_is_open(&document, &service.address)
         };
         explain(&document, check()).with_context(|| format!("{clients} clients"))?;
@@ -218,7 +227,7 @@ fn counts_are_those_of(all: Vec<(Server, &str)>, requests: &str) -> Result<()> {
             ensure!(questions.end.errors == 0, "{} errors", questions.end.errors);
             same("by the client", service.count_of("GET /items"), questions.end.requests)?;
             same("by the server", service.count, answers.end.requests)?;
-            same("pipelined", service.sum(|group| group.pipelined), 0)?;
+            clients_have_waited(service)?;
             threads_are_those_of(service, &answers)?;
             no_connection_is_open(&document, &service.address)
         };
@@ -303,7 +312,7 @@ fn no_request_comes_before_it_was_sent() -> Result<()> {
     let options = ["--model", "loop"];
     let all = [Server::tcp(WORKLOAD, &options)?, Server::unix(WORKLOAD, &options)?];
     let drive = |server: &Server| {
-        let options = ["--connections", "8", "--threads", "2", "--requests", "8000"];
+        let options = ["--connections", "4", "--threads", "2", "--requests", "30000"];
         let options = [&options[..], &["--path", "/{n}"]].concat();
         Client::start(WORKLOAD, server.place(), &options)?.drive()
     };
