@@ -155,6 +155,10 @@ offsets! {
     sk_ack_backlog = "sock"."sk_ack_backlog",
     /// How many of them there may be.
     sk_max_ack_backlog = "sock"."sk_max_ack_backlog",
+    /// What has arrived and nobody has received.
+    sk_receive_queue = "sock"."sk_receive_queue",
+    /// How many pieces that is.
+    queue_length = "sk_buff_head"."qlen",
     /// The open file of a socket.
     socket_file = "socket"."file",
     /// Identity of a network namespace.

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
 use profiler_common::turn::{
-    CONN_CLIENT, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, Listener,
+    CONN_CLIENT, CONN_NEW, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, Listener,
     PHASE_IDLE,
 };
 
@@ -36,8 +36,9 @@ pub fn known(sock: u64) -> Option<&'static mut Conn> {
 #[inline(always)]
 pub fn of(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
     match known(sock) {
-        Some(conn) => Some(conn),
-        None => open(sock, scratch),
+        Some(conn) if conn.role != CONN_NEW => Some(conn),
+        // Not known, or another CPU is about to describe it: its data arrives at this instant.
+        _ => open(sock, scratch),
     }
 }
 
@@ -179,6 +180,19 @@ fn listener_of(sock: u64) -> u64 {
     }
 }
 
+/// Whether a thread has already received what arrives at this socket. Nothing keeps readers of a Unix
+/// socket from coming before its `sk_data_ready`; those of TCP wait for a lock.
+#[inline(always)]
+pub fn is_received(sock: u64) -> bool {
+    if field::sk_family().load::<u16>(sock) as u8 != FAMILY_UNIX {
+        return false;
+    }
+    match field::sk_receive_queue().of(sock) {
+        Some(queue) => field::queue_length().read::<u32>(queue) == 0,
+        None => false,
+    }
+}
+
 /// A thread of the target serves what was accepted from this listener, or listens.
 #[inline(always)]
 pub fn note_target(sock: u64) {
@@ -207,6 +221,8 @@ pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {
     }
     if state == LISTENING {
         connection_waits(sock, scratch);
+    } else if is_received(sock) {
+        // Whoever has received it has noted that.
     } else if let Some(conn) = open(sock, scratch) {
         conn.next_arrival_ns = now;
     } else {

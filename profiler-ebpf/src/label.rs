@@ -45,6 +45,8 @@ pub struct Text {
     pub segment: u32,
     /// It has a digit.
     pub digits: u32,
+    /// Non-zero: another request has come together with this one.
+    pub several: u32,
 }
 
 impl Text {
@@ -71,10 +73,11 @@ impl Text {
 /// Reads the label of the request whose first `length` bytes the current thread has just received.
 #[inline(never)]
 pub fn read(conn: &mut Conn, length: u32, scratch: &mut RequestScratch) {
+    let text = &mut scratch.text;
+    text.several = 0;
     if globals::labels() == 0 {
         return;
     }
-    let text = &mut scratch.text;
     if !fetch(length, text) {
         conn.turn.label = 0;
         return;
@@ -167,6 +170,7 @@ const REDIS_MASK: u64 = !u64::from_le_bytes([0, 0xff, 0, 0, 0, 0xff, 0, 0]);
 
 #[inline(always)]
 fn redis(text: &mut Text) -> u32 {
+    text.several = has_another(text) as u32;
     let word = text.head[0];
     let length = (((word >> 40) as u8).wrapping_sub(b'0')) as u32;
     if word & REDIS_MASK != REDIS || length == 0 || length > 9 {
@@ -176,6 +180,25 @@ fn redis(text: &mut Text) -> u32 {
     let length = if length < 8 { length } else { 8 };
     let name = text.head[1] & below(length, 0);
     command(name, length, PROTOCOL_REDIS, text)
+}
+
+/// Whether a second command begins in the same bytes: a line that begins with `*`. A value that has such
+/// a line is taken for one as well.
+#[inline(never)]
+fn has_another(text: &Text) -> bool {
+    let mut ends_before = 0;
+    for word in 0..HEAD / 8 {
+        if (word * 8) as u32 >= text.length {
+            break;
+        }
+        let letters = text.head[word] & below(text.length, word as u32);
+        let ends = letters::equal(letters, b'\n');
+        if letters::equal(letters, b'*') & (ends << 8 | ends_before) != 0 {
+            return true;
+        }
+        ends_before = ends >> 56;
+    }
+    false
 }
 
 /// With ten strings or more: `*12\r\n$4\r\nMSET\r\n…`.

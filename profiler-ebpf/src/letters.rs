@@ -47,7 +47,7 @@ pub fn digits(word: u64) -> u64 {
 }
 
 #[inline(always)]
-fn equal(word: u64, letter: u8) -> u64 {
+pub fn equal(word: u64, letter: u8) -> u64 {
     within(word & !TOPS, letter, letter) & !word & TOPS
 }
 

@@ -39,6 +39,9 @@ pub fn received(
     }
     if conn.phase != PHASE_RECEIVED {
         begin(entry, conn, task.0, now);
+        if scratch.text.several != 0 {
+            conn.turn.header.reserved |= TURN_PIPELINED;
+        }
     }
     serving::credit(entry, &mut Event { sock, conn, now, sends: false });
     conn.phase = PHASE_RECEIVED;

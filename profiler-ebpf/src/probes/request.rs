@@ -24,7 +24,9 @@ fn arrived(sock: u64) {
     let known = conn::known(sock);
     let Some((now, _)) = clock() else { return };
     match known {
-        Some(conn) if conn.next_arrival_ns == 0 => conn.next_arrival_ns = now,
+        Some(conn) if conn.next_arrival_ns == 0 && !conn::is_received(sock) => {
+            conn.next_arrival_ns = now;
+        }
         Some(_) => {}
         None => {
             if let Some(scratch) = request_scratch(RequestPlace::Arrival) {
