@@ -203,6 +203,29 @@ pub fn note_target(sock: u64) {
     }
 }
 
+/// Data has arrived at a socket that is known.
+#[inline(always)]
+pub fn on_known(
+    sock: u64,
+    conn: &mut Conn,
+    (now, start): (u64, u64),
+    scratch: &mut RequestScratch,
+) {
+    if is_received(sock) {
+        // Whoever has received it has noted that.
+        return;
+    }
+    if !is_same(sock, conn) {
+        // It may have been a socket of others meanwhile.
+        conn.next_arrival_ns = 0;
+        turn::end(conn, start);
+        describe_again(sock, conn, scratch);
+    }
+    if conn.next_arrival_ns == 0 {
+        conn.next_arrival_ns = now;
+    }
+}
+
 /// Data, or a connection, has arrived at a socket of which nothing is known.
 #[inline(always)]
 pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {

@@ -22,17 +22,11 @@ fn arrived(sock: u64) {
         return;
     }
     let known = conn::known(sock);
-    let Some((now, _)) = clock() else { return };
+    let Some(moment) = clock() else { return };
+    let Some(scratch) = request_scratch(RequestPlace::Arrival) else { return };
     match known {
-        Some(conn) if conn.next_arrival_ns == 0 && !conn::is_received(sock) => {
-            conn.next_arrival_ns = now;
-        }
-        Some(_) => {}
-        None => {
-            if let Some(scratch) = request_scratch(RequestPlace::Arrival) {
-                conn::on_stranger(sock, now, scratch);
-            }
-        }
+        Some(conn) => conn::on_known(sock, conn, moment, scratch),
+        None => conn::on_stranger(sock, moment.0, scratch),
     }
 }
 
