@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
 use profiler_common::turn::{
-    CONN_CLIENT, CONN_NEW, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET, Listener,
-    PHASE_IDLE,
+    CONN_CLIENT, CONN_NEW, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET,
+    Listener, PHASE_IDLE,
 };
 
 use crate::globals::field;
