@@ -463,7 +463,11 @@ fn what_was_never_answered_is_forgotten() -> Result<()> {
             // The wait of 5 ms between two clients is no part of a request.
             let longest_ns = each().map(|row| row.latency_ns).max().unwrap_or_default();
             ensure!(longest_ns < 5_000_000, "a request took {longest_ns} ns");
-            no_connection_is_open(&seen.document, &service.address)
+            // That the server itself closes a connection, nothing shows of a Unix socket.
+            match place {
+                Place::Tcp(_) => no_connection_is_open(&seen.document, &service.address),
+                Place::Unix(_) => Ok(()),
+            }
         };
         explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
     }
