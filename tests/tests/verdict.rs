@@ -73,7 +73,7 @@ fn hot_lock(hold_us: &str) -> Result<Judged> {
     let load = ["--connections", "32", "--threads", "4", "--requests", "16000", "--rate", "4000"];
     let judged = ask(&server, &load)?;
     judged.is("lock")?;
-    ensure!(judged.text("place").contains("LEDGER"), "{}", judged.first());
+    ensure!(judged.text("lock_place").contains("LEDGER"), "{}", judged.first());
     Ok(judged)
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::super::words;
 use super::locks::{Holder, holder, names, sort_name};
 use crate::analyze::{
     self, Basis, Cause, Confidence, Constraint, Doubt, Finding, Thin, Verdict, Worker,
@@ -58,6 +59,7 @@ struct Found {
 struct Detail {
     lock_kind: Option<&'static str>,
     lock_address: Option<String>,
+    lock_place: Option<String>,
     lock_thing: Option<&'static str>,
     place: Option<Place>,
     behind: Option<Vec<Holder>>,
@@ -201,6 +203,7 @@ fn detail(constraint: Constraint) -> Detail {
         Constraint::Lock { row, thing, place, behind } => Detail {
             lock_thing: thing,
             lock_kind: row.as_ref().map(|row| sort_name(row.sort)),
+            lock_place: row.as_ref().map(|row| words::place(&row.place)),
             lock_address: row.and_then(|row| row.address).map(|at| format!("{at:#x}")),
             place: place.map(self::place),
             behind: Some(behind.into_iter().map(holder).collect()),
