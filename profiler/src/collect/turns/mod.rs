@@ -10,8 +10,10 @@ mod wire;
 
 use std::collections::HashMap;
 
+use profiler_common::histogram::{BUCKETS, bucket_of};
 use profiler_common::turn::{
-    CONN_SERVER, Conn, PHASE_ANSWERED, PHASE_RECEIVED, TURN_PIPELINED, Turn,
+    CONN_CLIENT, CONN_SERVER, Conn, PHASE_ANSWERED, PHASE_RECEIVED, PeerKey, PeerStats,
+    TURN_PIPELINED, Turn,
 };
 
 pub use label::label as label_text;
@@ -134,6 +136,21 @@ impl Turns {
     pub fn note_undecoded(&mut self) {
         self.lost += 1;
     }
+}
+
+/// The last call on the end of a client, which the probes add to its sums with the next one.
+pub fn last_call(conn: &Conn) -> Option<(PeerKey, PeerStats)> {
+    if conn.role != CONN_CLIENT || conn.phase != PHASE_ANSWERED {
+        return None;
+    }
+    let ns = Nanos(conn.turn.last_sent_ns).since(Nanos(conn.turn.received_ns)).0;
+    let serving = u32::from(conn.caller != 0);
+    let key = PeerKey { peer: conn.turn.service, pid: conn.turn.pid, serving };
+    let mut histogram = [0; BUCKETS];
+    histogram[bucket_of(ns) as usize] = 1;
+    let peer_port = conn.peer_port;
+    let reserved = [0; 3];
+    Some((key, PeerStats { count: 1, total_ns: ns, max_ns: ns, peer_port, reserved, histogram }))
 }
 
 /// What a look at a server's connection shows.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 use super::Session;
-use crate::collect::{ConnLook, RequestTables};
+use crate::collect::{ConnLook, RequestTables, last_call};
 use crate::model::Walked;
 use crate::target::{Selector, find_cgroup, pids_below};
 
@@ -169,7 +169,10 @@ impl Session {
         let Some(turns) = self.collector.turns() else { return Ok(found) };
         let tables = &self.tables.requests;
         let mut open = Vec::new();
-        tables.for_each_conn(|conn| open.extend(turns.unfinished(conn)))?;
+        tables.for_each_conn(|conn| {
+            open.extend(turns.unfinished(conn));
+            found.peers.extend(last_call(conn));
+        })?;
         for turn in &open {
             turns.add(turn);
         }
