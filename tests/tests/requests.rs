@@ -427,6 +427,9 @@ fn connections_that_come_and_go() -> Result<()> {
     Ok(())
 }
 
+/// dwell looks every two seconds for Unix sockets that their server has closed.
+const SWEEP: Duration = Duration::from_secs(3);
+
 /// What a client leaves behind when it goes is no part of the request of the next one, though that may
 /// have the same address in the kernel.
 #[test]
@@ -436,7 +439,7 @@ fn what_was_never_answered_is_forgotten() -> Result<()> {
     let _machine = Machine::take()?;
     let options = ["--model", "loop"];
     let all = [Server::tcp(WORKLOAD, &options)?, Server::unix(WORKLOAD, &options)?];
-    let leave = |server: &Server| {
+    let leave = |server: &Server| -> Result<()> {
         for number in 0..TIMES {
             for bytes in [&b"GET /half HTTP/1"[..], HTTP2] {
                 Line::to(server.place())?.send(bytes)?;
@@ -451,7 +454,11 @@ fn what_was_never_answered_is_forgotten() -> Result<()> {
         Ok(())
     };
     let pids = all.each_ref().map(Server::pid);
-    let (seen, ()) = watch(&pids, &[], || all.iter().try_for_each(leave))?;
+    let (seen, ()) = watch(&pids, &[], || {
+        all.iter().try_for_each(leave)?;
+        thread::sleep(SWEEP);
+        Ok(())
+    })?;
     for server in all {
         let (pid, place) = (server.pid(), server.place().clone());
         let answers = server.end()?;
@@ -463,11 +470,7 @@ fn what_was_never_answered_is_forgotten() -> Result<()> {
             // The wait of 5 ms between two clients is no part of a request.
             let longest_ns = each().map(|row| row.latency_ns).max().unwrap_or_default();
             ensure!(longest_ns < 5_000_000, "a request took {longest_ns} ns");
-            // That the server itself closes a connection, nothing shows of a Unix socket.
-            match place {
-                Place::Tcp(_) => no_connection_is_open(&seen.document, &service.address),
-                Place::Unix(_) => Ok(()),
-            }
+            no_connection_is_open(&seen.document, &service.address)
         };
         explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
     }

@@ -44,7 +44,8 @@ fn received(sock: u64, length: i32, flags: u32) {
     let Some(entry) = followed_entry(task) else { return };
     let Some(moment) = clock() else { return };
     if length == 0 {
-        return turn::receives_no_more(sock, moment.1);
+        // The other end has closed, or will send no more.
+        return turn::closed(sock, moment.1);
     }
     let Some(scratch) = request_scratch(RequestPlace::Receive) else { return };
     let Some(conn) = conn::of(sock, scratch) else {

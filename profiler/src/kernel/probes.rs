@@ -205,7 +205,12 @@ impl Probes {
         let object = super::log::object(OBJECT)?;
         #[cfg(not(feature = "probe-log"))]
         let object = std::borrow::Cow::Borrowed(OBJECT);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if setup.policy.requests == 0 {
+            // Nothing will be in them.
+            loader.map_max_entries("dwell_turns", PAGE).map_max_entries("dwell_conns", 1);
+        }
+        let mut ebpf = loader
             .override_global("LAYOUT", &layout, true)
             .override_global("POLICY", &policy, true)
             .map_max_entries("dwell_threads", setup.limits.threads)
@@ -382,6 +387,9 @@ fn is_wanted(hook: &Hook, policy: &Policy) -> bool {
         _ => true,
     }
 }
+
+/// The smallest ring buffer.
+const PAGE: u32 = 4096;
 
 /// Nothing counts before the window is opened.
 const CLOSED: Control =

@@ -68,6 +68,11 @@ impl RequestTables {
         for_each(&self.conns, "dwell_conns", |_: u64, conn: &Conn| each(conn))
     }
 
+    /// Removes a connection that is gone.
+    pub fn forget_conn(&mut self, sock: u64) {
+        batch::delete(self.conns.fd().as_fd(), &sock);
+    }
+
     /// One label.
     pub fn label(&self, id: u64) -> Option<Label> {
         batch::lookup(self.labels.fd().as_fd(), &id)

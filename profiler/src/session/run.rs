@@ -102,6 +102,7 @@ pub struct Session {
     last_take_over: Instant,
     last_cgroup: Instant,
     last_look: Instant,
+    last_sweep: Instant,
     each: Option<EachRequest>,
 }
 
@@ -142,6 +143,7 @@ impl Session {
             last_take_over: now,
             last_cgroup: now,
             last_look: now,
+            last_sweep: now,
             each,
             options,
         };

@@ -5,6 +5,7 @@ mod cpu;
 mod listeners;
 mod listening;
 mod processes;
+mod unix_sockets;
 
 pub use cgroup::find as find_cgroup;
 pub use cpu::{
@@ -13,6 +14,7 @@ pub use cpu::{
 pub use listeners::listeners_of;
 pub use listening::Listening;
 pub use processes::{command_name, is_alive, pids_below, threads_of};
+pub use unix_sockets::unix_sockets_of;
 
 use std::path::PathBuf;
 

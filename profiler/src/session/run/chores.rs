@@ -1,15 +1,17 @@
 //! What there is to do while the probes run: reading what they tell, making room in their tables, looking
 //! for processes that join.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use profiler_common::turn::Conn;
 use tokio::time::Instant;
 
 use super::Session;
 use crate::collect::{ConnLook, RequestTables, last_call};
 use crate::model::Walked;
-use crate::target::{Selector, find_cgroup, pids_below};
+use crate::target::{Selector, find_cgroup, pids_below, unix_sockets_of};
 
 /// Waits of ended threads are taken over when this many have gathered, or after this time.
 const TAKE_OVER_AT: usize = 500;
@@ -20,6 +22,8 @@ const CGROUP_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Requests in flight are counted this often: reading a table of 500 connections takes 0.3 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Unix sockets that have been closed are looked for this often: a table of 1,000 takes 1 ms.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 impl Session {
     /// The chores of following; true when nobody is left to follow.
@@ -142,10 +146,37 @@ impl Session {
             return Ok(());
         }
         self.last_look = Instant::now();
-        let mut looks = Vec::new();
-        self.tables.requests.for_each_conn(|conn| looks.extend(ConnLook::of(conn)))?;
+        let (mut looks, mut unix) = (Vec::new(), Vec::new());
+        self.tables.requests.for_each_conn(|conn| {
+            looks.extend(ConnLook::of(conn));
+            if conn.is_unix != 0 && conn.ino != 0 {
+                unix.push(*conn);
+            }
+        })?;
         turns.sample(&looks);
+        if !unix.is_empty() && self.last_sweep.elapsed() >= SWEEP_EVERY {
+            self.last_sweep = Instant::now();
+            return self.forget_closed(&unix);
+        }
         Ok(())
+    }
+
+    /// Unix sockets that their server has closed: no probe is told of that.
+    fn forget_closed(&mut self, conns: &[Conn]) -> Result<()> {
+        let mut pids: BTreeSet<u32> = conns.iter().map(|conn| conn.turn.pid).collect();
+        pids.extend(&self.requested);
+        let Some(open) = unix_sockets_of(pids) else { return Ok(()) };
+        let Some(turns) = self.collector.turns() else { return Ok(()) };
+        let mut answered = Vec::new();
+        for conn in conns.iter().filter(|conn| !open.contains(&conn.ino)) {
+            answered.extend(turns.unfinished(conn));
+            self.tables.requests.forget_conn(conn.turn.sock);
+        }
+        answered.iter().for_each(|turn| turns.add(turn));
+        match &mut self.each {
+            Some(each) => each.add(&answered, &self.tables.requests),
+            None => Ok(()),
+        }
     }
 
     /// Takes in the requests that have been answered.
