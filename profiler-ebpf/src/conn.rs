@@ -44,10 +44,18 @@ pub fn of(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> 
 
 #[inline(never)]
 fn open(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
+    if field::sk_state().load::<u8>(sock) == CLOSED as u8 {
+        // What a client has sent before it reset the connection is still received. Nobody would forget it,
+        // and the next connection in the same memory would be taken for this one.
+        return None;
+    }
     let blank = BLANK_CONN.get(0)?;
     // Data that arrives meanwhile may have been first.
     let _same = CONNS.insert(&sock, blank, BPF_NOEXIST as u64);
-    let conn = known(sock)?;
+    let Some(conn) = known(sock) else {
+        maps::count(|loss| loss.conns += 1);
+        return None;
+    };
     describe(sock, conn, scratch);
     Some(conn)
 }
@@ -248,8 +256,6 @@ pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {
         // Whoever has received it has noted that.
     } else if let Some(conn) = open(sock, scratch) {
         conn.next_arrival_ns = now;
-    } else {
-        maps::count(|loss| loss.conns += 1);
     }
 }
 

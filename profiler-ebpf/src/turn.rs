@@ -261,6 +261,18 @@ fn hand_over(conn: &mut Conn) {
     }
 }
 
+/// The other end has closed, or sends no more and waits for its answer. Where that comes, or the connection
+/// ends, shows for TCP only.
+#[inline(always)]
+pub fn receives_no_more(sock: u64, start: u64) {
+    let Some(conn) = conn::known(sock) else { return };
+    if conn.phase == PHASE_RECEIVED && conn.is_unix == 0 {
+        return;
+    }
+    end(conn, start);
+    conn::forget(sock);
+}
+
 /// The connection ends.
 #[inline(always)]
 pub fn closed(sock: u64, start: u64) {

@@ -5,7 +5,7 @@ use profiler_common::turn::{CONN_CLIENT, CONN_SERVER};
 
 use super::{clock, hook};
 use crate::adopt::followed_entry;
-use crate::maps::{self, RequestPlace, request_scratch};
+use crate::maps::{RequestPlace, request_scratch};
 use crate::task::Task;
 use crate::{conn, peer, turn};
 
@@ -44,14 +44,10 @@ fn received(sock: u64, length: i32, flags: u32) {
     let Some(entry) = followed_entry(task) else { return };
     let Some(moment) = clock() else { return };
     if length == 0 {
-        // The other end has closed, or will send no more.
-        return turn::closed(sock, moment.1);
+        return turn::receives_no_more(sock, moment.1);
     }
     let Some(scratch) = request_scratch(RequestPlace::Receive) else { return };
-    let Some(conn) = conn::of(sock, scratch) else {
-        maps::count(|loss| loss.conns += 1);
-        return;
-    };
+    let Some(conn) = conn::of(sock, scratch) else { return };
     conn::keep_apart(sock, conn, moment.1, scratch);
     match conn.role {
         CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
