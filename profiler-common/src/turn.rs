@@ -152,7 +152,7 @@ pub struct Conn {
     pub server: u64,
     /// Number of the turn, to tell whether a thread still serves the same one.
     pub number: u64,
-    /// Calls open at the moment; on a client's end, whether the one at hand has had no answer yet.
+    /// Calls that it has made and that have no answer yet.
     pub open_calls: u64,
     /// Since when some call has been open.
     pub calls_since_ns: u64,
@@ -174,6 +174,11 @@ pub struct Conn {
     pub peer_port: u16,
     /// Non-zero: a Unix socket, whose end no tracepoint shows.
     pub is_unix: u16,
+    /// The first four bytes of the request, where they were received alone: the header of a packet of MySQL,
+    /// whose server receives that first.
+    pub header: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
 }
 
 /// What a thread serves.
@@ -307,7 +312,7 @@ const _: () = assert!(size_of::<Calls>() == 32);
 const _: () = assert!(size_of::<LongestWait>() == 40);
 const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
-const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 80);
+const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 88);
 const _: () = assert!(size_of::<Serving>() == 40 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);

@@ -87,6 +87,8 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
         note_target(sock);
         // A service is the same for all who call it.
         scratch.object.peer = [0; 16];
+    } else {
+        note_port(sock);
     }
     conn.role = role;
     conn.peer_port = peer_port;
@@ -94,7 +96,6 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     conn.turn.sock = sock;
     conn.ino = inode(sock);
     conn.is_unix = (scratch.object.family == FAMILY_UNIX) as u16;
-    note_port(sock);
 }
 
 /// Whether it is worth to look a socket up. Always for Unix sockets.

@@ -83,12 +83,46 @@ pub fn read(conn: &mut Conn, length: u32, scratch: &mut RequestScratch) {
         return;
     }
     text.label.length = 0;
+    conn.header = if length == HEADER { text.head[0] as u32 } else { 0 };
     let protocol = parse(length, text);
     if protocol == PROTOCOL_HTTP2 {
         conn.multiplexed = 1;
     }
+    name(conn, protocol, text);
+}
+
+#[inline(always)]
+fn name(conn: &mut Conn, protocol: u32, text: &mut Text) {
     text.label.protocol = protocol;
     conn.turn.label = if protocol == 0 { 0 } else { intern(conn.turn.label, text) };
+}
+
+/// Bytes of the header of a packet of MySQL: its length in three, and its number, 0 for a command.
+const HEADER: u32 = 4;
+
+/// The same for the rest of a packet of MySQL, whose server has received the header alone.
+#[inline(never)]
+pub fn read_on(conn: &mut Conn, length: u32, scratch: &mut RequestScratch) {
+    let text = &mut scratch.text;
+    if globals::labels() == 0 || conn.header != length || !fetch(length, text) {
+        return;
+    }
+    conn.header = 0;
+    text.label.length = 0;
+    if mysql(0, text) {
+        name(conn, PROTOCOL_MYSQL, text);
+    }
+}
+
+/// A command of MySQL that begins there: COM_QUERY or COM_STMT_PREPARE (include/my_command.h).
+#[inline(always)]
+fn mysql(at: u32, text: &mut Text) -> bool {
+    let command = text.byte(at);
+    let is_statement = command == 3 || command == 0x16;
+    if is_statement && load(at + 1, text) {
+        end_where(letters::Ends::MysqlValue, text);
+    }
+    is_statement
 }
 
 /// Copies the first bytes from where the system call has put them.
@@ -154,10 +188,7 @@ fn parse(length: u32, text: &mut Text) -> u32 {
     if first >= 0x14 && first <= 0x17 && (word >> 8) as u8 == 3 {
         return PROTOCOL_TLS;
     }
-    // COM_QUERY and COM_STMT_PREPARE (include/my_command.h).
-    let command = (word >> 32) as u8;
-    if (word as u32) + 4 == length && (command == 3 || command == 0x16) {
-        statement(5, text);
+    if (word as u32) + HEADER == length && mysql(HEADER, text) {
         return PROTOCOL_MYSQL;
     }
     words(text)
@@ -275,14 +306,16 @@ fn words(text: &mut Text) -> u32 {
     }
 }
 
-/// A statement, simple or to be prepared.
+/// A statement, simple or to be prepared: its text up to its first value.
 #[inline(always)]
 fn postgres(first: u8, text: &mut Text) -> u32 {
     text.at = 5;
     if first == b'P' {
         skip_name(text);
     }
-    statement(text.at, text);
+    if load(text.at, text) {
+        end_where(letters::Ends::Value, text);
+    }
     PROTOCOL_POSTGRES
 }
 
@@ -314,14 +347,6 @@ fn prepared(text: &mut Text) -> u32 {
         end_where(letters::Ends::Name, text);
     }
     PROTOCOL_POSTGRES_PREPARED
-}
-
-/// The text of a statement up to its first value: a quote, or a number that is not part of a name.
-#[inline(always)]
-fn statement(at: u32, text: &mut Text) {
-    if load(at, text) {
-        end_where(letters::Ends::Value, text);
-    }
 }
 
 #[inline(always)]

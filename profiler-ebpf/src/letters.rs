@@ -66,6 +66,8 @@ pub enum Ends {
     Path,
     /// A quote, a `$`, a zero, or a digit that is not part of a name.
     Value,
+    /// The same, and a double quote: in MySQL it begins a value as well, elsewhere a name.
+    MysqlValue,
 }
 
 /// Where the text ends; its whole length where it does not.
@@ -78,14 +80,15 @@ pub fn find(words: &[u64; LABEL_WORDS], ends: Ends) -> u32 {
         let tops = match ends {
             Ends::Name => blanks(word),
             Ends::Path => path_ends(word),
-            Ends::Value => {
+            Ends::Value | Ends::MysqlValue => {
                 let digits = digits(word);
                 // What is not ASCII is a letter of some language.
                 let names = letters(word) | digits | equal(word, b'_') | (word & TOPS);
                 let after_name = names << 8 | name_before;
                 name_before = names >> 56;
                 let zeros = !from(word & !TOPS, 1) & !word & TOPS;
-                zeros | equal(word, b'\'') | equal(word, b'$') | (digits & !after_name)
+                let doubles = if ends == Ends::MysqlValue { equal(word, b'"') } else { 0 };
+                zeros | doubles | equal(word, b'\'') | equal(word, b'$') | (digits & !after_name)
             }
         };
         if tops != 0 {

@@ -99,7 +99,8 @@ pub static LABELS: HashMap<u64, Label> = HashMap::with_max_entries(4_096, BPF_F_
 
 /// Calls to peers.
 #[map(name = "dwell_peers")]
-pub static PEERS: HashMap<PeerKey, PeerStats> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+pub static CALLED: HashMap<PeerKey, PeerStats> =
+    HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
 
 /// Queues of connections that wait to be accepted, by the address of the listening `struct sock`.
 #[map(name = "dwell_accept")]

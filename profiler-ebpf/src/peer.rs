@@ -10,7 +10,7 @@ use profiler_common::turn::{
 
 use crate::adopt::followed_entry;
 use crate::conn;
-use crate::maps::{self, BLANK_PEER, RequestPlace, request_scratch, slot};
+use crate::maps::{self, BLANK_PEER, CALLED, RequestPlace, request_scratch, slot};
 use crate::serving::{self, Event};
 use crate::task::Task;
 
@@ -45,12 +45,11 @@ pub fn sent(sock: u64, entry: &ThreadEntry, conn: &mut Conn, now: u64) {
     if conn.connects == 0 {
         conn.caller = serving.focus;
         conn.caller_number = serving.focus_number;
-    }
-    if conn.connects != 0 {
-        // It had no port yet.
+    } else {
+        // It had no port when it began to connect.
         conn::note_port(sock);
+        conn.connects = 0;
     }
-    conn.connects = 0;
     let Some(caller) = caller(conn.caller, conn.caller_number) else {
         conn.caller = 0;
         return;
@@ -170,13 +169,12 @@ pub fn finish(conn: &mut Conn) {
 
 #[inline(always)]
 fn stats(key: &PeerKey) -> Option<&'static mut PeerStats> {
-    use crate::maps::PEERS as TABLE;
-    if let Some(stats) = TABLE.get_ptr_mut(key) {
+    if let Some(stats) = CALLED.get_ptr_mut(key) {
         // SAFETY: threads of a process can race for it, and lose a count.
         return Some(unsafe { &mut *stats });
     }
     let blank = BLANK_PEER.get(0)?;
-    TABLE.insert(key, blank, BPF_NOEXIST as u64).ok()?;
+    CALLED.insert(key, blank, BPF_NOEXIST as u64).ok()?;
     // SAFETY: as above.
-    TABLE.get_ptr_mut(key).map(|stats| unsafe { &mut *stats })
+    CALLED.get_ptr_mut(key).map(|stats| unsafe { &mut *stats })
 }

@@ -36,12 +36,12 @@ pub fn received(
         finish(conn, start);
         // First of all: what the verifier has learned until then, it takes on each way through this.
         label::read(conn, length, scratch);
-    }
-    if conn.phase != PHASE_RECEIVED {
         begin(entry, conn, task.0, now);
         if scratch.text.several != 0 {
             conn.turn.header.reserved |= TURN_PIPELINED;
         }
+    } else if conn.header != 0 {
+        label::read_on(conn, length, scratch);
     }
     serving::credit(entry, &mut Event { sock, conn, now, sends: false });
     conn.phase = PHASE_RECEIVED;

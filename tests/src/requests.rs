@@ -5,11 +5,13 @@ mod latencies;
 mod line;
 mod log;
 mod sums;
+mod watch;
 
 pub use latencies::{Answered, Driven, Latencies};
-pub use line::Line;
+pub use line::{HTTP2, Line};
 pub use log::{Asked, Served, escape};
 pub use sums::{check, check_each};
+pub use watch::{Seen, count, explain, no_connection_is_open, same, watch};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! Requests: each is counted once and takes as long as the server itself says, its parts add up, and
-//! nothing of what it holds but its name leaves the kernel.
+//! Requests: each is counted once and takes as long as the server itself says, and its parts add up.
 //!
 //! dwell attaches before the load begins, and its window ends after the load.
 
@@ -9,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dwell_tests::document::Document;
-use dwell_tests::document::requests::{Each, Service, read_each};
-use dwell_tests::dwell::Dwell;
+use dwell_tests::document::requests::{Each, Service};
 use dwell_tests::machine::Machine;
 use dwell_tests::proc::favour;
 use dwell_tests::requests::{
-    Answers, Client, Latencies, Line, Place, Questions, Served, Server, check, check_each,
-    send_hostile,
+    Answers, Client, HTTP2, Latencies, Line, Questions, Served, Server, count, explain,
+    no_connection_is_open, same, watch,
 };
 use dwell_tests::servers::{Nginx, Postgres, Redis};
 use dwell_tests::tolerance::LATENCY;
@@ -25,67 +23,6 @@ const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 
 const MODELS: [&str; 4] = ["threads", "pool", "loop", "handoff"];
 
-/// Within this time after the load dwell has looked at what is left open.
-const LAST_LOOK: Duration = Duration::from_millis(700);
-
-/// Most labels of one service, and letters of one, whatever is sent: what cannot be printed takes up
-/// to four letters.
-const MOST_LABELS: usize = 48;
-const LONGEST_LABEL: usize = 4 * 96 + 8;
-
-/// What no report may hold.
-const SECRET: &str = "hunter2";
-
-/// What dwell said.
-struct Seen {
-    document: Document,
-    each: Vec<Each>,
-    /// All of it, as it is.
-    text: String,
-}
-
-/// Follows processes while a load runs, and checks all that has to add up.
-fn count<T>(pids: &[u32], load: impl FnOnce() -> Result<T>) -> Result<(Document, T)> {
-    let dwell = Dwell::attach_to(pids)?;
-    let done = load()?;
-    thread::sleep(LAST_LOOK);
-    let document = dwell.interrupt()?.document()?;
-    explain(&document, check(&document))?;
-    Ok((document, done))
-}
-
-/// The same by `dwell requests`, with a line for each request.
-fn watch<T>(pids: &[u32], options: &[&str], load: impl FnOnce() -> Result<T>) -> Result<(Seen, T)> {
-    let folder = tempfile::Builder::new().prefix("dwell-each-").tempdir()?;
-    let path = folder.path().join("each");
-    let mut arguments = vec!["-d".to_owned(), "60s".to_owned(), "--each".to_owned()];
-    arguments.push(path.to_str().context("a folder that is no text")?.to_owned());
-    arguments.extend(options.iter().map(|&option| option.to_owned()));
-    arguments.extend(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
-    let dwell = Dwell::requests(&arguments)?;
-    let done = load()?;
-    thread::sleep(LAST_LOOK);
-    let finished = dwell.interrupt()?;
-    let document = finished.document()?;
-    let each = read_each(&path)?;
-    let text = finished.stdout + &std::fs::read_to_string(&path)?;
-    let seen = Seen { document, each, text };
-    let checked = check(&seen.document).and_then(|()| check_each(&seen.document, &seen.each));
-    explain(&seen.document, checked)?;
-    Ok((seen, done))
-}
-
-/// Adds what dwell saw to a failure.
-fn explain<T>(document: &Document, result: Result<T>) -> Result<T> {
-    result.with_context(|| format!("dwell saw:\n{}", document.describe_requests()))
-}
-
-/// A figure is what it has to be.
-fn same(what: &str, found: u64, expected: u64) -> Result<()> {
-    ensure!(found == expected, "{what}: dwell counted {found}, it were {expected}");
-    Ok(())
-}
-
 /// No client is said to send before it has its answer. Where a server loses its CPU inside of the call that
 /// sends, it looks as if one had.
 fn clients_have_waited(service: &Service) -> Result<()> {
@@ -93,12 +30,6 @@ fn clients_have_waited(service: &Service) -> Result<()> {
     let most = service.count / 10_000;
     ensure!(pipelined <= most, "{pipelined} of {} are said to be pipelined", service.count);
     Ok(())
-}
-
-/// The last look at a service has found nobody connected.
-fn no_connection_is_open(document: &Document, address: &str) -> Result<()> {
-    let load = document.body.queues.iter().find(|load| load.address == address);
-    same("open connections", load.context("no queue of it")?.connections, 0)
 }
 
 #[test]
@@ -369,7 +300,7 @@ fn same_latencies(each: &[Each], answers: &Answers) -> Result<usize> {
 
 /// Each request with what the server noted of it: connection by connection, in their order.
 fn pairs<'a>(each: &'a [Each], answers: &'a Answers) -> Result<Vec<(&'a Each, &'a Served)>> {
-    let seen = by_connection(each, |row| row.connection.clone());
+    let seen = by_connection(each, |row| row.connection);
     let noted = by_connection(&answers.requests, |row| row.connection);
     ensure!(seen.len() == noted.len(), "{} connections of {}", seen.len(), noted.len());
     let mut pairs = Vec::new();
@@ -478,219 +409,4 @@ fn what_was_never_answered_is_forgotten() -> Result<()> {
         explain(&seen.document, check()).with_context(|| format!("{place:?}"))?;
     }
     Ok(())
-}
-
-/// Every label can be printed, and there are not too many.
-fn labels_are_safe(seen: &Seen) -> Result<()> {
-    for service in &seen.document.body.requests.services {
-        let labels = service.groups.len();
-        ensure!(labels <= MOST_LABELS, "{labels} labels at {}", service.address);
-    }
-    let groups = seen.document.body.requests.services.iter().flat_map(|service| &service.groups);
-    let labels = groups.map(|group| group.label.text.as_str());
-    for label in labels.chain(seen.each.iter().map(|row| row.label.as_str())) {
-        ensure!(label.chars().count() <= LONGEST_LABEL, "it is long: {label:?}");
-        ensure!(label.chars().all(is_safe), "not safe to print: {label:?}");
-    }
-    // What is no text would not be a document, and what is escaped here would not be safe elsewhere.
-    let escaped = seen.text.contains(r"\u00") || seen.text.contains('\x1b');
-    ensure!(!escaped, "a control character in the document");
-    Ok(())
-}
-
-/// Neither a control character nor one that hides or reorders others.
-fn is_safe(letter: char) -> bool {
-    let hides = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !letter.is_control() && !hides
-}
-
-#[test]
-fn labels_of_hostile_requests_are_safe() -> Result<()> {
-    need_root!();
-    need_program!("nginx");
-    let _machine = Machine::take()?;
-    let nginx = Nginx::start()?;
-    let servers = [Server::tcp(WORKLOAD, &[])?, Server::unix(WORKLOAD, &["--model", "loop"])?];
-    let places = servers.each_ref().map(|server| server.place().clone());
-    let places = [&places[..], &[Place::Tcp(nginx.port)]].concat();
-    let load = || {
-        for place in &places {
-            send_hostile(WORKLOAD, place)?;
-            Line::to(place)?.get("/still/there")?;
-        }
-        Ok(())
-    };
-    let pids = [&servers.each_ref().map(Server::pid)[..], &nginx.processes()].concat();
-    let (seen, ()) = watch(&pids, &[], load)?;
-    let check = || {
-        labels_are_safe(&seen)?;
-        let services = &seen.document.body.requests.services;
-        ensure!(services.len() == places.len(), "{} services", services.len());
-        for service in services {
-            let answered = service.count_of("GET /still/there");
-            same("after them", answered, 1).with_context(|| service.address.clone())?;
-        }
-        Ok(())
-    };
-    explain(&seen.document, check())
-}
-
-#[test]
-fn ids_of_a_path_are_folded() -> Result<()> {
-    need_root!();
-    let _machine = Machine::take()?;
-    let server = Server::tcp(WORKLOAD, &["--model", "loop"])?;
-    let (pid, place) = (server.pid(), server.place().clone());
-    let hash = "c0ffee".repeat(8);
-    let load = || {
-        for number in 0..20 {
-            let mut line = Line::to(&place)?;
-            line.get(&format!("/user/{number}/cart?x={number}"))?;
-            line.get("/v2/items")?;
-            line.get(&format!("/blob/{hash}"))?;
-            line.get(&format!("/order/{number:08x}-6dbc-11ee#{number}"))?;
-        }
-        Ok(())
-    };
-    let (seen, ()) = watch(&[pid], &[], load)?;
-    let check = || {
-        let service = seen.document.service_of(pid)?;
-        let labels = ["/user/:id/cart", "/v2/items", "/blob/:id", "/order/:id"];
-        for label in labels {
-            same(label, service.count_of(&format!("GET {label}")), 20)?;
-        }
-        same("labels", service.groups.len() as u64, labels.len() as u64)
-    };
-    explain(&seen.document, check())
-}
-
-#[test]
-fn without_labels_requests_go_by_address() -> Result<()> {
-    need_root!();
-    let _machine = Machine::take()?;
-    let server = Server::tcp(WORKLOAD, &["--model", "loop"])?;
-    let (pid, place) = (server.pid(), server.place().clone());
-    let load = || {
-        let mut line = Line::to(&place)?;
-        ["/a", "/b", "/login?password=hunter2"].iter().try_for_each(|path| line.get(path))
-    };
-    let (seen, ()) = watch(&[pid], &["--no-labels"], load)?;
-    let check = || {
-        let service = seen.document.service_of(pid)?;
-        let [group] = &service.groups[..] else { anyhow::bail!("more than one label") };
-        same("all", group.count, 3)?;
-        ensure!(group.label.text.is_empty() && group.label.protocol == "unknown", "{group:?}");
-        ensure!(!seen.text.contains("/a"), "a path");
-        Ok(())
-    };
-    explain(&seen.document, check())
-}
-
-#[test]
-fn what_requests_hold_is_not_shown() -> Result<()> {
-    need_root!();
-    need_program!("redis-server", "initdb", "postgres", "pgbench", "pg_isready");
-    let _machine = Machine::take()?;
-    let server = Server::tcp(WORKLOAD, &[])?;
-    let redis = Redis::start()?;
-    let postgres = Postgres::start()?;
-    let statement = format!("SELECT oid FROM pg_class WHERE relname = '{SECRET}';\n");
-    let set = format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${}\r\n{SECRET}\r\n", SECRET.len());
-    let load = || {
-        let mut line = Line::to(server.place())?;
-        line.get(&format!("/login?password={SECRET}"))?;
-        line.get(&format!("/login;session={SECRET}"))?;
-        let mut line = Line::to(&Place::Tcp(redis.port))?;
-        line.ask(set.as_bytes())?;
-        line.ask(format!("SET key {SECRET}\r\n").as_bytes())?;
-        line.ask(format!("set key {SECRET}\r\n").as_bytes())?;
-        for protocol in ["simple", "extended", "prepared"] {
-            postgres.transactions(protocol, (2, 5), Some(&statement))?;
-        }
-        Ok(())
-    };
-    let pids = [server.pid(), redis.pid(), postgres.pid()];
-    let (seen, ()) = watch(&pids, &[], load)?;
-    let check = || {
-        same("of HTTP", seen.document.requests_for("GET /login"), 2)?;
-        same("of Redis", seen.document.service_of(redis.pid())?.count, 3)?;
-        same("SET", seen.document.requests_for("SET"), 1)?;
-        // Each of two clients prepares it once.
-        same("of PostgreSQL", seen.document.requests_for("SELECT pg_class"), 22)?;
-        let shown = seen.text.lines().find(|line| line.contains(SECRET));
-        ensure!(shown.is_none(), "{}", shown.unwrap_or_default());
-        Ok(())
-    };
-    explain(&seen.document, check())
-}
-
-/// The preface of HTTP/2 with settings (RFC 9113).
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-
-/// A connection of HTTP/2: the preface, then frames.
-struct Http2(Line);
-
-impl Http2 {
-    fn to(port: u16) -> Result<Self> {
-        let mut line = Line::to(&Place::Tcp(port))?;
-        line.ask(HTTP2)?;
-        Ok(Self(line))
-    }
-
-    /// `GET /` as a stream with an odd number: method, scheme and path are in the static table.
-    fn get(&mut self, stream: u8) -> Result<()> {
-        let head = [0, 0, 6, 1, 5, 0, 0, 0, stream];
-        let fields = [0x82, 0x86, 0x84, 0x41, 1, b'x'];
-        self.0.ask(&[&head[..], &fields[..]].concat()).map(drop)
-    }
-}
-
-#[test]
-fn http2_is_multiplexed_and_not_counted() -> Result<()> {
-    need_root!();
-    need_program!("nginx");
-    let _machine = Machine::take()?;
-    let nginx = Nginx::start()?;
-    let mut kept = None;
-    let load = || {
-        let mut http2 = Http2::to(nginx.http2_port)?;
-        (0..20).try_for_each(|number| http2.get(2 * number + 1))?;
-        kept = Some(http2);
-        Line::to(&Place::Tcp(nginx.port))?.get("/one")
-    };
-    let (seen, ()) = watch(&nginx.processes(), &[], load)?;
-    let check = || {
-        let counted: u64 = seen.document.body.requests.services.iter().map(|row| row.count).sum();
-        same("of HTTP/1", seen.document.requests_for("GET /one"), 1)?;
-        same("requests", counted, 1)?;
-        let multiplexed = seen.document.body.queues.iter().map(|load| load.multiplexed).sum();
-        same("multiplexed connections", multiplexed, 1)?;
-        same("open connections", seen.document.connections_open(), 1)
-    };
-    explain(&seen.document, check())
-}
-
-#[test]
-fn pipelined_requests_are_said_to_be() -> Result<()> {
-    const REQUESTS: u32 = 20_000;
-    need_root!();
-    need_program!("redis-server", "redis-benchmark");
-    let _machine = Machine::take()?;
-    let redis = Redis::start()?;
-    let load = || redis.set_and_get(20, REQUESTS, 16);
-    let (document, ()) = count(&[redis.pid()], load)?;
-    let check = || {
-        let service = document.service_of(redis.pid())?;
-        for label in ["SET", "GET"] {
-            let counted = service.count_of(label);
-            ensure!(counted <= u64::from(REQUESTS), "{label}: {counted} of {REQUESTS}");
-            let groups = service.groups.iter().filter(|group| group.label.text == label);
-            let pipelined: u64 = groups.map(|group| group.pipelined).sum();
-            ensure!(counted > 0, "no {label}");
-            // Sixteen at a time, all of them.
-            ensure!(pipelined * 10 >= counted * 9, "{label}: {pipelined} of {counted} pipelined");
-        }
-        Ok(())
-    };
-    explain(&document, check())
 }

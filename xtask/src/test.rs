@@ -31,6 +31,7 @@ const PROGRAMS: &[Program] = &[
     Program::Named("gdb", "gdb"),
     Program::Named("nginx", "nginx-light|nginx"),
     Program::Named("wrk", "wrk"),
+    Program::Named("memcached", "memcached"),
     Program::Named("/usr/bin/python3", "python3"),
     Program::Named("strace", "strace"),
     Program::Named("ps", "procps"),

@@ -12,10 +12,11 @@ use crate::view::DocumentOptions;
 /// One that says what to do.
 pub fn run(requests: Requests) -> Result<()> {
     let profile = attach::follow(&requests.follow, Some(requests.labels.options()))?;
+    let slowest = requests.slowest.map(usize::from);
     if requests.json {
         let mut options = DocumentOptions::default();
-        options.slowest = requests.slowest.unwrap_or(options.slowest);
+        options.slowest = slowest.unwrap_or(options.slowest);
         return output::write_document(&profile, options);
     }
-    output::print_requests(&profile, requests.top, requests.slowest, requests.full_stacks)
+    output::print_requests(&profile, requests.top, slowest, requests.full_stacks)
 }

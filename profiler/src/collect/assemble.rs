@@ -13,7 +13,7 @@ use super::Collector;
 use super::books::{Books, trimmed, untracked};
 use super::describe;
 use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
-use super::turns::{RequestTables, Turns};
+use super::turns::{RequestNotes, Turns};
 use super::waits::{Row, RowKey};
 use crate::model::{
     Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State,
@@ -74,7 +74,7 @@ pub struct Outcome<'a> {
     /// Futexes that were waited for.
     pub queues: Vec<(QueueKey, Queue)>,
     /// What the probes know about requests; none where they were not followed.
-    pub requests: RequestTables,
+    pub requests: RequestNotes,
     /// Threads alive that the probes had no place for: process, thread, name, creation time.
     pub untracked: Vec<(u32, u32, String, u64)>,
     /// What the probes had to refuse.

@@ -16,4 +16,4 @@ pub use assemble::{Names, Outcome};
 pub use collector::Collector;
 use decode::decode;
 pub use decode::decode_partial;
-pub use turns::{ConnLook, RequestTables, label_text, last_call, turn_budget};
+pub use turns::{ConnLook, RequestNotes, label_text, last_call, turn_budget};

@@ -24,7 +24,7 @@ struct Line<'a> {
     latency_ns: u64,
     pid: u32,
     tid: u32,
-    connection: String,
+    connection: usize,
     protocol: &'a str,
     label: &'a str,
     parts: std::collections::BTreeMap<&'static str, u64>,
@@ -38,6 +38,8 @@ pub struct EachRequest {
     file: BufWriter<File>,
     /// By the number of the probes: protocol and text.
     labels: HashMap<u64, (&'static str, String)>,
+    /// Number by the address of the connection.
+    connections: HashMap<u64, usize>,
 }
 
 impl EachRequest {
@@ -48,7 +50,12 @@ impl EachRequest {
     pub fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path)
             .with_context(|| format!("cannot write {}; give another --each", path.display()))?;
-        Ok(Self { path, file: BufWriter::new(file), labels: HashMap::new() })
+        Ok(Self {
+            path,
+            file: BufWriter::new(file),
+            labels: HashMap::new(),
+            connections: HashMap::new(),
+        })
     }
 
     /// Adds requests.
@@ -69,6 +76,9 @@ impl EachRequest {
             let label = found.map(|found| label_text(&found, clean));
             label.map_or(("unknown", String::new()), |label| (label.protocol, label.text))
         });
+        // Not the address in the kernel, which is nobody's business.
+        let next = self.connections.len();
+        let connection = *self.connections.entry(turn.sock).or_insert(next);
         let parts = turn_budget(turn);
         let parts = parts.parts().filter(|(_, time)| time.0 > 0);
         let line = Line {
@@ -79,7 +89,7 @@ impl EachRequest {
             latency_ns: turn.last_sent_ns.saturating_sub(turn.arrival_ns),
             pid: turn.pid,
             tid: turn.tid,
-            connection: format!("{:x}", turn.sock),
+            connection,
             protocol: known.0,
             label: &known.1,
             parts: parts.map(|(part, time): (Part, _)| (part_name(part), time.0)).collect(),

@@ -1,6 +1,7 @@
 //! Attaches, follows, and closes the books.
 
 mod chores;
+mod requests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -210,10 +211,11 @@ impl Session {
         self.began = Instant::now();
         self.cpu_before = own_cpu_time();
         self.meter = Some(Meter::start(&mut self.probes, &self.tables));
-        self.collector = Collector::new(self.start);
-        if self.options.requests.is_some() {
-            self.collector = std::mem::take(&mut self.collector).with_requests();
-        }
+        let collector = Collector::new(self.start);
+        self.collector = match self.options.requests {
+            Some(_) => collector.with_requests(),
+            None => collector,
+        };
         Ok(())
     }
 

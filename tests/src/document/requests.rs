@@ -157,7 +157,7 @@ pub struct Each {
     /// Its thread.
     pub tid: u32,
     /// By which it came.
-    pub connection: String,
+    pub connection: u64,
     /// What was asked for.
     pub protocol: String,
     /// In the words of the protocol.

@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::Place;
 
+/// The preface of HTTP/2 with settings (RFC 9113).
+pub const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -5,12 +5,14 @@ mod nginx;
 mod postgres;
 mod redis;
 mod session;
+mod small;
 
 pub use load::{Load, PYTHON, busy_python, sysbench, sysbench_mutex};
 pub use nginx::Nginx;
 pub use postgres::{Door, Postgres};
 pub use redis::Redis;
 pub use session::{Session, Tick, waited_ns};
+pub use small::{Memcached, PythonServer};
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;

@@ -36,9 +36,10 @@ pub struct Requests {
     #[arg(long, help_heading = "Report", value_name = "N", default_value_t = 8)]
     pub top: usize,
 
-    /// How many of the slowest requests to print, of each service [default: 3, in JSON 10]
-    #[arg(long, help_heading = "Report", value_name = "N")]
-    pub slowest: Option<usize>,
+    /// How many of the slowest requests to print, of each service, at most 100 [default: 3, in JSON 10]
+    #[arg(long, help_heading = "Report", value_name = "N",
+          value_parser = clap::value_parser!(u8).range(..=100))]
+    pub slowest: Option<u8>,
 
     /// Print stacks in full
     #[arg(long, help_heading = "Report")]

@@ -17,7 +17,7 @@ use profiler_common::turn::{
 };
 
 pub use label::label as label_text;
-pub use name::RequestTables;
+pub use name::RequestNotes;
 use place::{PlaceKey, Seen};
 use sums::{Group, ServiceSums};
 use timeline::Timeline;

@@ -23,7 +23,7 @@ use crate::model::{
 
 /// What the probes' tables hold about requests at the end of the window.
 #[derive(Default)]
-pub struct RequestTables {
+pub struct RequestNotes {
     /// What requests ask for, by the number of the probes.
     pub labels: HashMap<u64, Label>,
     /// Calls to peers.
@@ -38,7 +38,7 @@ struct Naming<'a, 'b> {
     outcome: &'a mut Outcome<'b>,
     named: &'a mut NamedStacks,
     reasons: &'a mut Reasons,
-    tables: RequestTables,
+    tables: RequestNotes,
     peers: Vec<Peer>,
     peer_ids: HashMap<PeerAddress, PeerId>,
 }

@@ -10,7 +10,7 @@ use super::wire::budget;
 use crate::model::{Budget, Durations, Nanos, Samples};
 
 /// The slowest requests kept of a service.
-const SLOWEST_KEPT: usize = 10;
+const SLOWEST_KEPT: usize = 100;
 /// Threads of a service kept apart; beyond, they share a row.
 const SERVERS_KEPT: usize = 1_024;
 /// Processes of a service kept by number.

@@ -1,17 +1,14 @@
 //! What there is to do while the probes run: reading what they tell, making room in their tables, looking
 //! for processes that join.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use profiler_common::turn::Conn;
 use tokio::time::Instant;
 
 use super::Session;
-use crate::collect::{ConnLook, RequestTables, last_call};
 use crate::model::Walked;
-use crate::target::{Selector, find_cgroup, pids_below, unix_sockets_of};
+use crate::target::{Selector, find_cgroup, pids_below};
 
 /// Waits of ended threads are taken over when this many have gathered, or after this time.
 const TAKE_OVER_AT: usize = 500;
@@ -20,10 +17,6 @@ const TAKE_OVER_EVERY: Duration = Duration::from_secs(5);
 const CGROUP_EVERY: Duration = Duration::from_millis(500);
 /// A started command is looked at after this time: it may end with its threads, and with the window.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Requests in flight are counted this often: reading a table of 500 connections takes 0.3 ms.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Unix sockets that have been closed are looked for this often: a table of 1,000 takes 1 ms.
-const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 impl Session {
     /// The chores of following; true when nobody is left to follow.
@@ -137,85 +130,5 @@ impl Session {
         {
             self.cpu.look(&pids_below(&[pid]).unwrap_or_default());
         }
-    }
-
-    /// What is in flight at the moment, several times a second.
-    fn look_at_connections(&mut self) -> Result<()> {
-        let Some(turns) = self.collector.turns() else { return Ok(()) };
-        if self.last_look.elapsed() < LOOK_EVERY {
-            return Ok(());
-        }
-        self.last_look = Instant::now();
-        let (mut looks, mut unix) = (Vec::new(), Vec::new());
-        self.tables.requests.for_each_conn(|conn| {
-            looks.extend(ConnLook::of(conn));
-            if conn.is_unix != 0 && conn.ino != 0 {
-                unix.push(*conn);
-            }
-        })?;
-        turns.sample(&looks);
-        if !unix.is_empty() && self.last_sweep.elapsed() >= SWEEP_EVERY {
-            self.last_sweep = Instant::now();
-            return self.forget_closed(&unix);
-        }
-        Ok(())
-    }
-
-    /// Unix sockets that their server has closed: no probe is told of that.
-    fn forget_closed(&mut self, conns: &[Conn]) -> Result<()> {
-        let mut pids: BTreeSet<u32> = conns.iter().map(|conn| conn.turn.pid).collect();
-        pids.extend(&self.requested);
-        let Some(open) = unix_sockets_of(pids) else { return Ok(()) };
-        let Some(turns) = self.collector.turns() else { return Ok(()) };
-        let mut answered = Vec::new();
-        for conn in conns.iter().filter(|conn| !open.contains(&conn.ino)) {
-            answered.extend(turns.unfinished(conn));
-            self.tables.requests.forget_conn(conn.turn.sock);
-        }
-        answered.iter().for_each(|turn| turns.add(turn));
-        match &mut self.each {
-            Some(each) => each.add(&answered, &self.tables.requests),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes in the requests that have been answered.
-    pub(super) fn drain_turns(&mut self) -> Result<()> {
-        let collector = &mut self.collector;
-        let keeps = self.each.is_some();
-        let mut turns = Vec::new();
-        self.tables.requests.drain(|record| {
-            let turn = collector.on_turn(record);
-            turns.extend(turn.filter(|_| keeps));
-        });
-        match &mut self.each {
-            Some(each) => each.add(&turns, &self.tables.requests),
-            None => Ok(()),
-        }
-    }
-
-    /// What the tables hold about requests, when the window is over.
-    pub(super) fn take_requests(&mut self) -> Result<RequestTables> {
-        let mut found = RequestTables::default();
-        let Some(turns) = self.collector.turns() else { return Ok(found) };
-        let tables = &self.tables.requests;
-        let mut open = Vec::new();
-        tables.for_each_conn(|conn| {
-            open.extend(turns.unfinished(conn));
-            found.peers.extend(last_call(conn));
-        })?;
-        for turn in &open {
-            turns.add(turn);
-        }
-        if let Some(mut each) = self.each.take() {
-            each.add(&open, tables)?;
-            each.finish()?;
-        }
-        tables.for_each_label(|id, label| {
-            found.labels.insert(id, *label);
-        })?;
-        tables.for_each_peer(|key, stats| found.peers.push((key, *stats)))?;
-        tables.for_each_listener(|listener| found.listeners.push(*listener))?;
-        Ok(found)
     }
 }
