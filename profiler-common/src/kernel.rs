@@ -169,6 +169,8 @@ offsets! {
     unix_addr = "unix_sock"."addr",
     /// Other end of a Unix socket.
     unix_peer = "unix_sock"."peer",
+    /// Number of the byte after all that was given to a TCP socket to send.
+    tcp_write_seq = "tcp_sock"."write_seq",
     /// Length of a bound name with its family.
     unix_address_len = "unix_address"."len",
     /// The bound name, a `struct sockaddr_un`.

@@ -40,6 +40,9 @@ pub const TURN_MORE_PEERS: u32 = 8;
 /// [`Turn::flags`]: it made calls: the record ends with [`Turn::calls`].
 pub const TURN_HAS_CALLS: u32 = 16;
 
+/// [`Turn::flags`]: it was received by more than one call.
+pub const TURN_IN_PARTS: u32 = 32;
+
 /// Peers called by a turn that are kept apart.
 pub const PEERS: usize = 6;
 
@@ -114,7 +117,7 @@ pub struct Turn {
     pub sock: u64,
     /// Process that answered, in dwell's own PID namespace.
     pub pid: u32,
-    /// Its thread, likewise.
+    /// Its thread, likewise; 0: not known, its answer showed before the call that sent it ended.
     pub tid: u32,
     /// Bytes received.
     pub bytes_in: u32,
@@ -145,6 +148,9 @@ pub struct Conn {
     pub turn: Turn,
     /// When data arrived after the last receive; 0: none has.
     pub next_arrival_ns: u64,
+    /// Since when the answer to the request at hand is known to be on its way, though the call that sends it
+    /// may not have ended; 0: it is not.
+    pub answer_ns: u64,
     /// Inode of the socket; 0: not accepted yet. Another one: it is another connection, where the
     /// kernel has used the memory again.
     pub ino: u64,
@@ -173,12 +179,14 @@ pub struct Conn {
     /// Port of the peer, where the object leaves it open.
     pub peer_port: u16,
     /// Non-zero: a Unix socket, whose end no tracepoint shows.
-    pub is_unix: u16,
+    pub is_unix: u8,
+    /// Non-zero: the call that sent the answer before had not ended when the next request was received.
+    pub late: u8,
     /// The first four bytes of the request, where they were received alone: the header of a packet of MySQL,
     /// whose server receives that first.
     pub header: u32,
-    /// Named so that no padding is left undefined.
-    pub reserved: u32,
+    /// Of TCP: the byte that the answer will begin with, as the kernel counts them.
+    pub write_seq: u32,
 }
 
 /// What a thread serves.
@@ -312,7 +320,7 @@ const _: () = assert!(size_of::<Calls>() == 32);
 const _: () = assert!(size_of::<LongestWait>() == 40);
 const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
-const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 88);
+const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 96);
 const _: () = assert!(size_of::<Serving>() == 40 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::object::{FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, ROLE_CLIENT, ROLE_SERVER};
 use profiler_common::turn::{
     CONN_CLIENT, CONN_NEW, CONN_OTHER, CONN_SERVER, Conn, LISTEN_OF_OTHERS, LISTEN_OF_TARGET,
-    Listener, PHASE_IDLE,
+    Listener, PHASE_IDLE, PHASE_RECEIVED,
 };
 
 use crate::globals::field;
@@ -71,6 +71,7 @@ fn describe_again(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     conn.number += 1;
     conn.server = 0;
     conn.multiplexed = 0;
+    conn.late = 0;
     describe(sock, conn, scratch);
 }
 
@@ -95,13 +96,13 @@ fn describe(sock: u64, conn: &mut Conn, scratch: &mut RequestScratch) {
     conn.turn.service = if role == CONN_OTHER { 0 } else { socket::intern(&scratch.object) };
     conn.turn.sock = sock;
     conn.ino = inode(sock);
-    conn.is_unix = (scratch.object.family == FAMILY_UNIX) as u16;
+    conn.is_unix = (scratch.object.family == FAMILY_UNIX) as u8;
 }
 
 /// Whether it is worth to look a socket up. Always for Unix sockets.
 #[inline(always)]
 pub fn may_be_known(sock: u64) -> bool {
-    if field::sk_family().load::<u16>(sock) as u8 == FAMILY_UNIX {
+    if is_unix(sock) {
         return true;
     }
     let (word, bit) = port_bit(sock);
@@ -193,7 +194,7 @@ fn listener_of(sock: u64) -> u64 {
 /// socket from coming before its `sk_data_ready`; those of TCP wait for a lock.
 #[inline(always)]
 pub fn is_received(sock: u64) -> bool {
-    if field::sk_family().load::<u16>(sock) as u8 != FAMILY_UNIX {
+    if !is_unix(sock) {
         return false;
     }
     match field::sk_receive_queue().of(sock) {
@@ -220,10 +221,6 @@ pub fn on_known(
     (now, start): (u64, u64),
     scratch: &mut RequestScratch,
 ) {
-    if is_received(sock) {
-        // Whoever has received it has noted that.
-        return;
-    }
     if !is_same(sock, conn) {
         // It may have been a socket of others meanwhile.
         conn.next_arrival_ns = 0;
@@ -231,8 +228,49 @@ pub fn on_known(
         describe_again(sock, conn, scratch);
     }
     if conn.next_arrival_ns == 0 {
-        conn.next_arrival_ns = now;
+        arrives(sock, conn, now);
+        if conn.phase == PHASE_RECEIVED {
+            comes_early(sock, conn, now);
+        }
     }
+}
+
+/// Notes when data has arrived, unless a thread has already received it. Asked afterwards: who receives it from
+/// then on finds the note.
+#[inline(always)]
+fn arrives(sock: u64, conn: &mut Conn, now: u64) {
+    // SAFETY: a word of the entry, written before the queue is looked at.
+    unsafe { core::ptr::write_volatile(&raw mut conn.next_arrival_ns, now) };
+    if is_received(sock) {
+        conn.next_arrival_ns = 0;
+    }
+}
+
+/// More arrives, and no answer has been seen: either it is more of the request, or the thread that answers has
+/// lost its CPU inside of the call that sends.
+#[inline(never)]
+fn comes_early(sock: u64, conn: &mut Conn, now: u64) {
+    if conn.is_unix == 0 && field::tcp_write_seq().read::<u32>(sock) != conn.write_seq {
+        conn.answer_ns = now;
+    }
+}
+
+/// Data arrives at the other end of a Unix socket: it comes before the call that sends has ended.
+#[inline(always)]
+pub fn answers(sock: u64, now: u64) {
+    let peer: u64 = field::unix_peer().read(sock);
+    if let Some(conn) = known(peer)
+        && conn.phase == PHASE_RECEIVED
+        && conn.answer_ns == 0
+    {
+        conn.answer_ns = now;
+    }
+}
+
+/// Whether this is a Unix socket.
+#[inline(always)]
+pub fn is_unix(sock: u64) -> bool {
+    field::sk_family().load::<u16>(sock) as u8 == FAMILY_UNIX
 }
 
 /// Data, or a connection, has arrived at a socket of which nothing is known.
@@ -256,7 +294,7 @@ pub fn on_stranger(sock: u64, now: u64, scratch: &mut RequestScratch) {
     } else if is_received(sock) {
         // Whoever has received it has noted that.
     } else if let Some(conn) = open(sock, scratch) {
-        conn.next_arrival_ns = now;
+        arrives(sock, conn, now);
     }
 }
 

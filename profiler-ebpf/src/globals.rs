@@ -105,7 +105,7 @@ pub mod field {
         fdt_fd, file_inode, file_path, file_private_data, path_dentry, dentry_name,
         qstr_name, inode_mode, inode_ino, inode_sb, sb_dev, sb_magic, mapping_host, socket_sk,
         sk_family, sk_rcv_saddr, sk_daddr, sk_v6_rcv_saddr, sk_v6_daddr, sk_num, sk_dport,
-        sk_state, sk_net, sk_protocol, sk_type, sk_socket, sk_ack_backlog, sk_max_ack_backlog, sk_receive_queue, queue_length, socket_file, net_ns, ns_inum, unix_addr, unix_peer, unix_address_len,
+        sk_state, sk_net, sk_protocol, sk_type, sk_socket, sk_ack_backlog, sk_max_ack_backlog, sk_receive_queue, queue_length, socket_file, net_ns, ns_inum, unix_addr, unix_peer, tcp_write_seq, unix_address_len,
         unix_address_name, css_set_dfl_cgrp, cgroup_level, cgroup_kn, cgroup_ancestors, kernfs_id,
     }
 }
@@ -148,4 +148,4 @@ impl Field {
     }
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 73 * 4);
+const _: () = assert!(size_of::<KernelOffsets>() == 74 * 4);

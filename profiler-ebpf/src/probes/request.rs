@@ -23,6 +23,9 @@ fn arrived(sock: u64) {
     }
     let known = conn::known(sock);
     let Some(moment) = clock() else { return };
+    if conn::is_unix(sock) {
+        conn::answers(sock, moment.0);
+    }
     let Some(scratch) = request_scratch(RequestPlace::Arrival) else { return };
     match known {
         Some(conn) => conn::on_known(sock, conn, moment, scratch),

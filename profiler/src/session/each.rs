@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use profiler_common::turn::Turn;
+use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINED, Turn};
 use serde::Serialize;
 
 use crate::collect::{label_text, turn_budget};
@@ -25,6 +25,9 @@ struct Line<'a> {
     pid: u32,
     tid: u32,
     connection: usize,
+    arrival_unseen: bool,
+    pipelined: bool,
+    handed_over: bool,
     protocol: &'a str,
     label: &'a str,
     parts: std::collections::BTreeMap<&'static str, u64>,
@@ -81,6 +84,7 @@ impl EachRequest {
         let connection = *self.connections.entry(turn.sock).or_insert(next);
         let parts = turn_budget(turn);
         let parts = parts.parts().filter(|(_, time)| time.0 > 0);
+        let is = |flag| turn.header.reserved & flag != 0;
         let line = Line {
             arrival_ns: turn.arrival_ns,
             received_ns: turn.received_ns,
@@ -90,6 +94,9 @@ impl EachRequest {
             pid: turn.pid,
             tid: turn.tid,
             connection,
+            arrival_unseen: is(TURN_ARRIVAL_UNSEEN),
+            pipelined: is(TURN_PIPELINED),
+            handed_over: is(TURN_HANDED_OVER),
             protocol: known.0,
             label: &known.1,
             parts: parts.map(|(part, time): (Part, _)| (part_name(part), time.0)).collect(),

@@ -37,12 +37,15 @@ fn entry(
     options: &TextOptions,
     width: usize,
 ) -> Vec<Line> {
+    let thread = match request.tid.0 {
+        0 => "a thread".to_owned(),
+        tid => format!("thread {tid}"),
+    };
     let text = format!(
-        "{} · {}, {} after the beginning, thread {} of pid {}",
+        "{} · {}, {} after the beginning, {thread} of pid {}",
         duration(request.latency),
         cut_middle(&words::label(&request.label), LABEL),
         duration(request.arrival.since(profile.window.start)),
-        request.tid,
         request.pid
     );
     let head = wrap_words(&text, &" ".repeat(INDENT), INDENT + 2, width);
