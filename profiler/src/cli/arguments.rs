@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod export;
 mod requests;
 
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use requests::{RequestArguments, Requests};
+pub use export::{Completions, Export, ExportFormat, ExportTable, Man};
+pub use requests::{LabelArguments, RequestArguments, Requests};
 
 use super::duration;
 use crate::kernel::Limits;
@@ -43,10 +45,16 @@ pub enum Command {
     Requests(Requests),
     /// Chains of waiting: what it all comes down to, across processes
     Graph(GraphOptions),
+    /// For other tools: folded stacks, flame graphs, pprof, tables
+    Export(Export),
     /// A first look: start a small server with a known problem, load it, and report
     Demo(Demo),
     /// Tell what this kernel and these privileges allow, and how to get what is missing
     Doctor(Doctor),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print a manual page, or write all of them
+    Man(Man),
     /// One of the processes of the demo
     #[command(hide = true)]
     DemoRole(DemoRole),

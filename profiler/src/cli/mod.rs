@@ -6,11 +6,13 @@ mod command;
 mod demo;
 mod doctor;
 mod duration;
+mod export;
 mod graph;
 mod locks;
 mod output;
 mod progress;
 mod requests;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -34,9 +36,12 @@ pub fn main() -> ExitCode {
         Command::Locks(locks) => locks::run(locks),
         Command::Requests(requests) => requests::run(requests),
         Command::Graph(graph) => graph::run(graph),
+        Command::Export(export) => export::run(export),
         Command::Demo(demo) => demo::run(demo),
         Command::DemoRole(role) => demo::play(role),
         Command::Doctor(doctor) => doctor::run(doctor),
+        Command::Completions(options) => shell::completions(&options),
+        Command::Man(options) => shell::man(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -92,8 +92,16 @@ fn text_options(report: ReportArguments) -> TextOptions {
 /// # Errors
 /// When it cannot be written; see [`is_closed_pipe`].
 pub fn write(text: &str) -> Result<()> {
+    write_bytes(text.as_bytes())
+}
+
+/// As [`write`].
+///
+/// # Errors
+/// As [`write`].
+pub fn write_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(not_written)
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(not_written)
 }
 
 fn not_written(error: io::Error) -> anyhow::Error {

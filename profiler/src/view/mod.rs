@@ -3,6 +3,7 @@
 mod bars;
 mod color;
 mod cpu;
+mod export;
 mod graph;
 mod headline;
 mod json;
@@ -18,6 +19,7 @@ mod verdict;
 mod waits;
 mod words;
 
+pub use export::{Table, Waits, csv, flame_graph, folded, pprof};
 pub use graph::dot;
 pub use json::{DocumentOptions, document};
 pub use text::{TextOptions, render, render_graph, render_locks, render_requests};

@@ -19,7 +19,7 @@ fn at(width: usize) -> TextOptions {
 }
 
 /// Compares with src/view/snapshots; writes it instead if UPDATE_SNAPSHOTS is set.
-fn assert_snapshot(name: &str, text: &str) {
+pub fn assert_snapshot(name: &str, text: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/view/snapshots");
     let path = folder.join(name);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
