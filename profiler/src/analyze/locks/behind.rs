@@ -41,14 +41,15 @@ const DEEPEST: u32 = 8;
 
 /// Behind whom some waits were, which took `whole` in all.
 pub fn behind(profile: &Profile, blames: &[Blame], whole: Nanos) -> Vec<Behind> {
-    to(profile, blames.iter().map(|blame| (blame.reason, blame.time)), whole, DEEPEST)
+    let parts = blames.iter().map(|blame| (blame.reason, blame.time));
+    to(profile, parts, whole, DEEPEST, &BTreeSet::new())
 }
 
 /// Parts of waits, with their reasons.
 type Blamed = Vec<(ReasonId, Nanos)>;
 
 /// A process behind which so much of the time is waited has rows of its own: the one backend among many
-/// that holds a lock. All others of the same name are one.
+/// that holds a lock, also where it comes again further along a chain. All others of the same name are one.
 const STANDS_OUT: f64 = 0.2;
 
 fn standing_out(parts: &[(&Reason, Nanos)], whole: Nanos) -> BTreeSet<Pid> {
@@ -74,10 +75,12 @@ fn to(
     parts: impl Iterator<Item = (ReasonId, Nanos)>,
     whole: Nanos,
     depth: u32,
+    outside: &BTreeSet<Pid>,
 ) -> Vec<Behind> {
     let parts: Vec<(&Reason, Nanos)> =
         parts.filter_map(|(id, time)| Some((profile.reason(id)?, time))).collect();
-    let alone = standing_out(&parts, whole);
+    let mut alone = standing_out(&parts, whole);
+    alone.extend(outside);
     let mut gathered: Vec<Gathered> = Vec::new();
     for (reason, time) in parts {
         let own = alone.contains(&reason.pid).then_some(reason.pid);
@@ -92,8 +95,8 @@ fn to(
         });
         gathered[place].add(reason, time);
     }
-    let mut rows: Vec<Behind> =
-        gathered.into_iter().map(|gathered| gathered.finish(profile, whole, depth)).collect();
+    let finished = gathered.into_iter().map(|row| row.finish(profile, whole, depth, &alone));
+    let mut rows: Vec<Behind> = finished.collect();
     rows.sort_by_key(|row| Reverse(row.total));
     rows
 }
@@ -126,12 +129,18 @@ impl Gathered {
     }
 
     /// With what each part was behind itself.
-    fn finish(mut self, profile: &Profile, whole: Nanos, depth: u32) -> Behind {
+    fn finish(
+        mut self,
+        profile: &Profile,
+        whole: Nanos,
+        depth: u32,
+        alone: &BTreeSet<Pid>,
+    ) -> Behind {
         self.row.share = self.row.total.share_of(whole);
         for (part, next) in self.row.doing.iter_mut().zip(self.nexts) {
             part.share = part.total.share_of(whole);
             if depth > 0 {
-                part.behind = to(profile, next.into_iter(), whole, depth - 1);
+                part.behind = to(profile, next.into_iter(), whole, depth - 1, alone);
             }
         }
         self.row.doing.sort_by_key(|part| Reverse(part.total));
