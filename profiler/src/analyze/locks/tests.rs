@@ -1,6 +1,6 @@
 use super::super::fixture;
 use super::*;
-use crate::model::{Doing, State};
+use crate::model::{Blame, Doing, Reason, ReasonId, State};
 
 #[test]
 fn a_lock_says_who_waits_behind_whom_and_why() {
@@ -81,4 +81,42 @@ fn places_can_be_what_counts() {
     assert_eq!(locks(&profile, By::Lock).len(), 3);
     let by_site = locks(&profile, By::Site);
     assert_eq!((by_site.len(), by_site[0].locks, by_site[0].address), (1, 3, None));
+}
+
+/// Process 1 holds a lock, and most waits are behind it; the others are behind one that waits for it and for others.
+/// There, too, it has a row of its own, though with a tenth of the time.
+#[test]
+fn a_process_that_stands_out_does_so_along_the_chain() {
+    let mut profile = fixture::chain();
+    let reason = |pid, doing| Reason {
+        pid: Pid(pid),
+        group: "backend".into(),
+        release: fixture::stack(&["release"]),
+        doing,
+    };
+    let waiting = |next| Doing::Waiting {
+        kind: State::Futex,
+        syscall: None,
+        object: WaitObject::None,
+        stack: fixture::stack(&["acquire"]),
+        next: Some(ReasonId(next)),
+    };
+    profile.reasons = vec![
+        reason(1, Doing::Running),
+        reason(3, Doing::Running),
+        reason(4, Doing::Running),
+        reason(2, waiting(0)),
+        reason(2, waiting(1)),
+        reason(2, waiting(2)),
+    ];
+    let blame = |id, time| Blame { reason: ReasonId(id), time: Nanos(time), count: 1 };
+    let blames = [blame(0, 60), blame(3, 10), blame(4, 10), blame(5, 10)];
+    let rows = behind(&profile, &blames, Nanos(100));
+    let second = rows.iter().find(|row| row.pids.contains(&Pid(2))).expect("a row");
+    let next: Vec<(Vec<u32>, u64)> = second.doing[0]
+        .behind
+        .iter()
+        .map(|row| (row.pids.iter().map(|pid| pid.0).collect(), row.total.0))
+        .collect();
+    assert_eq!(next, [(vec![3, 4], 20), (vec![1], 10)]);
 }
