@@ -3,30 +3,37 @@
 use anyhow::{Result, ensure};
 
 /// How far apart two figures may be: a share of the expected one, or an absolute amount,
-/// whichever is more.
+/// whichever is more; or both together.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     /// Share of the expected figure.
     pub share: f64,
     /// Absolute amount.
     pub floor: u64,
+    /// What is allowed beyond these.
+    pub beyond: u64,
 }
 
 impl Tolerance {
     /// A share and nothing else.
     pub const fn share(share: f64) -> Self {
-        Self { share, floor: 0 }
+        Self { share, floor: 0, beyond: 0 }
     }
 
     /// A share, or an amount where that is more.
     pub const fn share_or(share: f64, floor: u64) -> Self {
-        Self { share, floor }
+        Self { share, floor, beyond: 0 }
+    }
+
+    /// A share and an amount.
+    pub const fn share_and(share: f64, beyond: u64) -> Self {
+        Self { share, floor: 0, beyond }
     }
 
     /// Whether `actual` is near enough to `expected`.
     pub fn holds(&self, actual: u64, expected: u64) -> bool {
         let allowed = (expected as f64 * self.share).max(self.floor as f64);
-        actual.abs_diff(expected) as f64 <= allowed
+        actual.abs_diff(expected) as f64 <= allowed + self.beyond as f64
     }
 
     /// Fails with both figures, and how far apart they are, unless they agree.
@@ -35,9 +42,10 @@ impl Tolerance {
         let percent = 100.0 * difference / (expected as f64).max(1.0);
         ensure!(
             self.holds(actual, expected),
-            "{what}: dwell says {actual}, the truth is {expected} ({percent:+.3} %; allowed: {:.1} % or {})",
+            "{what}: dwell says {actual}, the truth is {expected} ({percent:+.3} %; allowed: {:.1} % or {}, and {})",
             100.0 * self.share,
             self.floor,
+            self.beyond,
         );
         Ok(())
     }
@@ -55,8 +63,8 @@ pub const ORACLE: Tolerance = Tolerance::share(0.1);
 pub const BOOKS: Tolerance = Tolerance::share_or(0.001, 100_000);
 /// The kernel's own accounting: 1 %, or 5 ms.
 pub const SCHEDSTAT: Tolerance = Tolerance::share_or(0.01, 5_000_000);
-/// A request's time, by two clocks that are read at different places: 1 %, or 20 µs.
-pub const LATENCY: Tolerance = Tolerance::share_or(0.01, 20_000);
+/// A request's time, by two clocks that are read at different places: 20 µs + 1 %.
+pub const LATENCY: Tolerance = Tolerance::share_and(0.01, 20_000);
 /// Parts of a request's time, added up: 1 %, or what is lost by rounding.
 pub const BUDGET: Tolerance = Tolerance::share_or(0.01, 32);
 
@@ -70,5 +78,10 @@ mod tests {
         assert!(BOOKS.holds(1_001_000_000, 1_000_000_000));
         assert!(!BOOKS.holds(1_001_000_001, 1_000_000_000));
         assert!(BOOKS.holds(0, 100_000) && !BOOKS.holds(0, 100_001));
+    }
+
+    #[test]
+    fn a_share_and_an_amount_are_both_allowed() {
+        assert!(LATENCY.holds(1_030_000, 1_000_000) && !LATENCY.holds(1_030_001, 1_000_000));
     }
 }
