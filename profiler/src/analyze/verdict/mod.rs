@@ -24,6 +24,9 @@ const FEWEST: u64 = 100;
 /// The slowest are slower, if p99 is this many times the median.
 const TAIL: f64 = 1.5;
 
+/// Waiting for what holders do comes before that, if it explains at least this part as much.
+const WAITERS: f64 = 0.25;
+
 /// What explains less than this is no constraint.
 const LEAST: f64 = 0.1;
 
@@ -221,13 +224,15 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis) -> Finding {
 /// The slowest requests may be those that hold something and those that wait for it alike. Then what makes
 /// these wait says more than what the holders do.
 fn waiters_first(scene: &Scene<'_>, found: &mut [(Key, f64)]) {
-    let Some((first, _)) = found.first().copied() else { return };
+    let Some((first, most)) = found.first().copied() else { return };
     let waits_for_first = |key: Key| match key {
         Key::Loop => first == Key::Running,
         Key::Lock(lock) => detail::holders_do(scene, lock, first),
         _ => false,
     };
-    if let Some(place) = found.iter().position(|(key, _)| waits_for_first(*key)) {
+    // What explains far less is not what most slow requests are slow by.
+    let comes_first = |(key, share): &(Key, f64)| *share >= WAITERS * most && waits_for_first(*key);
+    if let Some(place) = found.iter().position(comes_first) {
         found[..=place].rotate_right(1);
     }
 }
