@@ -211,7 +211,8 @@ fn was_answered(entry: &ThreadEntry, conn: &mut Conn) {
     turn.longest.ns = 0;
     turn.parts.own_ns = [0; State::COUNT];
     turn.parts.own_sum_ns = 0;
-    turn.parts.handed_ns = conn.answer_ns - turn.received_ns;
+    // The clock was read before the request was known to be received.
+    turn.parts.handed_ns = conn.answer_ns.saturating_sub(turn.received_ns);
     conn.late = 1;
     conn.phase = PHASE_ANSWERED;
 }
