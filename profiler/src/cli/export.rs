@@ -18,10 +18,14 @@ use crate::view::{self, DocumentOptions, Table, Waits};
 pub fn run(export: Export) -> Result<()> {
     let place = Place::of(&export)?;
     let profile = attach::follow(&export.follow, export.requests())?;
-    place.write(&content(&profile, &export)?)
+    match content(&profile, &export)? {
+        Some(bytes) => place.write(|out| out.write_all(&bytes)),
+        None => place.write(|out| output::document_to(out, &profile, DocumentOptions::default())),
+    }
 }
 
-fn content(profile: &Profile, export: &Export) -> Result<Vec<u8>> {
+/// None for the document, which is written as it is made.
+fn content(profile: &Profile, export: &Export) -> Result<Option<Vec<u8>>> {
     let waits = if export.idle { Waits::All } else { Waits::Working };
     let content = match export.format {
         ExportFormat::Folded => view::folded(profile, waits).into_bytes(),
@@ -29,14 +33,9 @@ fn content(profile: &Profile, export: &Export) -> Result<Vec<u8>> {
             .context("there is no flame graph: nothing waited inside work; try --idle")?,
         ExportFormat::Pprof => view::pprof(profile, waits)?,
         ExportFormat::Csv => view::csv(profile, table(export.table))?,
-        ExportFormat::Json => {
-            let document = view::document(profile, DocumentOptions::default());
-            let mut bytes = serde_json::to_vec(&document)?;
-            bytes.push(b'\n');
-            bytes
-        }
+        ExportFormat::Json => return Ok(None),
     };
-    Ok(content)
+    Ok(Some(content))
 }
 
 fn table(table: ExportTable) -> Table {
@@ -69,15 +68,17 @@ impl Place {
         Ok(Self::File(path.clone(), file))
     }
 
-    fn write(self, content: &[u8]) -> Result<()> {
+    fn write(self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<()> {
         match self {
-            Self::Stdout => output::write_bytes(content),
-            Self::File(path, mut file) => {
+            Self::Stdout => output::to_stdout(write),
+            Self::File(path, file) => {
                 // Devices and pipes have no length.
                 let is_plain = file.metadata().is_ok_and(|file| file.is_file());
                 let emptied = if is_plain { file.set_len(0) } else { Ok(()) };
+                let mut file = io::BufWriter::new(file);
                 emptied
-                    .and_then(|()| file.write_all(content))
+                    .and_then(|()| write(&mut file))
+                    .and_then(|()| file.flush())
                     .with_context(|| format!("cannot write {}", path.display()))
             }
         }

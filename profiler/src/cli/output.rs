@@ -27,18 +27,28 @@ pub fn print(profile: &Profile, json: bool, report: ReportArguments) -> Result<(
     write(&view::render(profile, &text_options(report)))
 }
 
-/// Writes the document as it is made, not from memory: it has megabytes where there are thousands
-/// of threads. Making it cannot fail, so only a reader that goes away, or a full disk, cuts it.
+/// Writes the document.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn write_document(profile: &Profile, options: DocumentOptions) -> Result<()> {
-    let mut stdout = io::BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    serde_json::to_writer(&mut stdout, &view::document(profile, options))
-        .map_err(io::Error::from)
-        .and_then(|()| stdout.write_all(b"\n"))
-        .and_then(|()| stdout.flush())
-        .map_err(not_written)
+    to_stdout(|out| document_to(out, profile, options))
+}
+
+/// Writes the document as it is made, not from memory: it has megabytes where there are thousands
+/// of threads. Making it cannot fail, so only a reader that goes away, or a full disk, cuts it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn document_to(
+    out: &mut dyn io::Write,
+    profile: &Profile,
+    options: DocumentOptions,
+) -> io::Result<()> {
+    let mut out = io::BufWriter::with_capacity(BUFFER, out);
+    serde_json::to_writer(&mut out, &view::document(profile, options))?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Prints the report on locks.
@@ -92,16 +102,16 @@ fn text_options(report: ReportArguments) -> TextOptions {
 /// # Errors
 /// When it cannot be written; see [`is_closed_pipe`].
 pub fn write(text: &str) -> Result<()> {
-    write_bytes(text.as_bytes())
+    to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
-/// As [`write`].
+/// Lets `write` write to stdout.
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_bytes(bytes: &[u8]) -> Result<()> {
+pub fn to_stdout(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(not_written)
+    write(&mut stdout).and_then(|()| stdout.flush()).map_err(not_written)
 }
 
 fn not_written(error: io::Error) -> anyhow::Error {

@@ -17,7 +17,7 @@ use super::output;
 pub fn completions(options: &Completions) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut Arguments::command(), "dwell", &mut text);
-    output::write_bytes(&text)
+    output::to_stdout(|out| out.write_all(&text))
 }
 
 /// Runs `dwell man`.
@@ -35,7 +35,8 @@ pub fn man(options: &Man) -> Result<()> {
     };
     let page = all.into_iter().find(|page| page.get_name() == name);
     let page = page.ok_or_else(|| anyhow!("there is no such command; see `dwell --help`"))?;
-    output::write_bytes(&render(page)?)
+    let text = render(page)?;
+    output::to_stdout(|out| out.write_all(&text))
 }
 
 /// dwell, and each of its commands by the name of its page.
