@@ -39,10 +39,18 @@ fn a_lock_with_its_holder() {
 
 #[test]
 fn a_lock_comes_before_what_its_holder_does() {
-    let profile = fixture::holder_and_waiters();
+    let profile = fixture::holders_and_waiters(12, 8);
     let cause = first(&profile);
     assert!(matches!(cause.constraint, Constraint::Lock { .. }) && cause.explains < 0.5);
     assert!(matches!(next(&profile), Some(Constraint::Waiting { kind: State::Socket, .. })));
+}
+
+#[test]
+fn a_lock_that_few_wait_for_does_not() {
+    let profile = fixture::holders_and_waiters(17, 3);
+    let cause = first(&profile);
+    assert!(matches!(cause.constraint, Constraint::Waiting { kind: State::Socket, .. }));
+    assert!(matches!(next(&profile), Some(Constraint::Lock { .. })));
 }
 
 #[test]
