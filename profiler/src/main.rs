@@ -6,6 +6,7 @@
 //! line. `cargo xtask layers` checks who may import whom.
 
 mod analyze;
+mod capture;
 mod cli;
 mod collect;
 mod demo;

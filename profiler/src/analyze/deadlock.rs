@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::is_lock;
 use crate::model::{
-    Frame, Latency, Nanos, Pid, Profile, StackReach, State, Stuck, Tid, Wait, WaitObject,
+    Frame, Nanos, Pid, Profile, StackReach, State, Stuck, Tid, Wait, WaitId, WaitObject,
 };
 
 /// A set of threads none of which can go on before another does.
@@ -66,24 +66,15 @@ fn members(deadlock: &Deadlock) -> Vec<(Pid, Tid)> {
 /// As [`is_lock`], for a wait that has not ended.
 fn waits_for_lock(stuck: &Stuck) -> bool {
     let (address, op) = (stuck.address, stuck.op);
+    let object = WaitObject::Futex { address, op, private: true, realtime: false };
     is_lock(&Wait {
-        pid: stuck.pid,
-        comm: String::new(),
-        thread_groups: Vec::new(),
-        kind: State::Futex,
-        syscall: None,
-        object: WaitObject::Futex { address, op, private: true, realtime: false },
         count: 1,
         clipped: 1,
         total: stuck.waited,
-        latency: Latency::default(),
         threads: 1,
-        wakers: Vec::new(),
-        other_wakers: 0,
-        blames: Vec::new(),
         stack: stuck.stack.clone(),
         reach: StackReach::Entry,
-        in_kernel_thread: false,
+        ..Wait::none(WaitId(0), stuck.pid, State::Futex, object)
     })
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::model::{
     AffinityGroup, Blame, Cause, CpuQuota, CpuSupply, CpuUse, Direction, Doing, Frame, Futex,
     Holds, Host, Latency, Nanos, Pid, Place, Profile, Queue, Reason, ReasonId, Role, StackReach,
-    State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Window,
+    State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitId, WaitObject, WakerCount,
+    Window,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -39,23 +40,15 @@ pub fn wait(kind: State, object: WaitObject, total: u64, count: u64) -> Wait {
         latency.add(Nanos(total / count));
     }
     Wait {
-        pid: Pid(4242),
         comm: "demo-server".into(),
         thread_groups: vec!["worker-*".into()],
-        kind,
         syscall: Some("futex".into()),
-        object,
         count,
-        clipped: 0,
         total: Nanos(total),
         latency,
         threads: 8,
-        wakers: Vec::new(),
-        other_wakers: 0,
-        blames: Vec::new(),
-        stack: Arc::default(),
         reach: StackReach::Entry,
-        in_kernel_thread: false,
+        ..Wait::none(WaitId(total ^ count), Pid(4242), kind, object)
     }
 }
 
@@ -305,13 +298,14 @@ pub fn postgres() -> Profile {
         profile.waits.extend(backend_waits(pid));
     }
     profile.trust.unattributed_ns = Nanos(32_000_000);
-    profile.trust.coverage = 0.9998;
+    profile.trust.coverage = Trust::coverage_of(&profile.threads);
     profile
 }
 
 fn backend_waits(pid: u32) -> [Wait; 3] {
     let latch = ["epoll_wait", "WaitLatch"];
     let base = |wait: Wait, syscall: &str, rest: &[&str]| Wait {
+        id: WaitId(wait.id.0 ^ u64::from(pid) << 40),
         pid: Pid(pid),
         comm: "postgres".into(),
         thread_groups: vec!["postgres".into()],

@@ -3,6 +3,7 @@
 //! Computes every figure that is not in the profile itself, and never puts one into words.
 
 mod budget;
+mod compare;
 mod cost;
 mod cpu;
 mod deadlock;
@@ -16,10 +17,15 @@ mod headline;
 mod idle;
 mod locks;
 mod requests;
+mod spike;
 mod top;
 mod verdict;
 
 pub use budget::Budget;
+pub use compare::{
+    Compared, Comparison, Culprit, Difference, Metric, Outcome, Pair, Series, Unfair, WaitName,
+    choose_service, compare_all,
+};
 pub use cost::{Cost, cost};
 pub use cpu::{Shortage, Waiting, shortages, waiting_for_cpu};
 pub use deadlock::{Deadlock, deadlocks};
@@ -34,6 +40,7 @@ pub use requests::{
     Accepting, Change, Dependency, Doubtful, Fan, GroupRow, Load, Quantiles, ServiceRows, Set,
     Sets, Spread, dependencies, services,
 };
+pub use spike::{SliceLatency, Spike, Threshold, find_spike, p99};
 pub use top::{TopWait, top_waits, top_waits_of};
 pub use verdict::{
     Basis, Cause, Confidence, Constraint, Doubt, Finding, Hog, Thin, Verdict, Worker, verdict,

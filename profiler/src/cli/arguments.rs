@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod export;
+mod record;
 mod requests;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub use export::{Completions, Export, ExportFormat, ExportTable, Man};
+pub use record::{Compare, Record, Report, ReportView};
 pub use requests::{LabelArguments, RequestArguments, Requests};
 
 use super::duration;
@@ -45,6 +47,12 @@ pub enum Command {
     Requests(Requests),
     /// Chains of waiting: what it all comes down to, across processes
     Graph(GraphOptions),
+    /// Write everything to a file, to be looked at later or elsewhere
+    Record(Record),
+    /// Report what a recording holds
+    Report(Report),
+    /// Put recordings side by side: before and after, or several hosts
+    Compare(Compare),
     /// For other tools: folded stacks, flame graphs, pprof, tables
     Export(Export),
     /// A first look: start a small server with a known problem, load it, and report

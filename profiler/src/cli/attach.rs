@@ -10,7 +10,7 @@ use super::command::Started;
 use super::output;
 use super::progress::Line;
 use crate::model::Profile;
-use crate::session::{Ended, Options, RequestOptions, Session};
+use crate::session::{Ended, Options, RequestOptions, Session, Tap};
 use crate::target::Selector;
 
 /// Runs `dwell attach`.
@@ -27,6 +27,18 @@ pub fn run(attach: Attach) -> Result<()> {
 /// # Errors
 /// One that says what to do.
 pub fn follow(follow: &Follow, requests: Option<RequestOptions>) -> Result<Profile> {
+    follow_with(follow, requests, None)
+}
+
+/// The same, and tells somebody meanwhile.
+///
+/// # Errors
+/// One that says what to do.
+pub fn follow_with(
+    follow: &Follow,
+    requests: Option<RequestOptions>,
+    tap: Option<&mut dyn Tap>,
+) -> Result<Profile> {
     let (selector, started) = select(follow)?;
     let options = Options {
         selector,
@@ -37,7 +49,7 @@ pub fn follow(follow: &Follow, requests: Option<RequestOptions>) -> Result<Profi
         requests,
         raw_tracepoints: follow.probes.raw_tracepoints,
     };
-    profile(options, started)
+    window(options, started, tap)
 }
 
 fn select(follow: &Follow) -> Result<(Selector, Option<Started>)> {
@@ -64,7 +76,15 @@ fn select(follow: &Follow) -> Result<(Selector, Option<Started>)> {
 ///
 /// # Errors
 /// One that says what to do.
-pub fn profile(options: Options, started: Option<Started>) -> Result<Profile> {
+pub fn profile(options: Options) -> Result<Profile> {
+    window(options, None, None)
+}
+
+fn window(
+    options: Options,
+    started: Option<Started>,
+    tap: Option<&mut dyn Tap>,
+) -> Result<Profile> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -77,7 +97,7 @@ pub fn profile(options: Options, started: Option<Started>) -> Result<Profile> {
         if let Some(started) = &started {
             started.release()?;
         }
-        let ended = session.follow(stop, &mut line).await;
+        let ended = session.follow(stop, &mut line, tap).await;
         line.finish();
         let ended = ended?;
         let profile = session.finish().await?;

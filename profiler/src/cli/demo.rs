@@ -18,7 +18,7 @@ pub fn run(demo: Demo) -> Result<()> {
     let life = demo.duration + Duration::from_secs(15);
     let stage = Stage::set(life)?;
     let selector = Selector::Pids(vec![stage.server_pid()]);
-    let profile = attach::profile(attach::options(selector, demo.duration), None)?;
+    let profile = attach::profile(attach::options(selector, demo.duration))?;
     attach::print(&profile, demo.json)?;
     if !demo.json {
         super::output::write(&stage.epilogue())?;

@@ -12,6 +12,18 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// # Errors
 /// One line that says what would be accepted.
 pub fn parse(text: &str) -> Result<Duration, String> {
+    let duration = parse_offset(text)?;
+    if !(SHORTEST..=LONGEST).contains(&duration) {
+        return Err("a window lasts from 10ms to 168h".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Parses a time since the beginning: also `0s`.
+///
+/// # Errors
+/// One line that says what would be accepted.
+pub fn parse_offset(text: &str) -> Result<Duration, String> {
     let usage = || "give a number and a unit: 500ms, 10s, 2m or 1h".to_owned();
     let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(usage)?;
     let (number, unit) = text.split_at(split);
@@ -24,9 +36,6 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.trim().parse().map_err(|_| usage())?;
     let seconds = number * scale;
-    if !(SHORTEST.as_secs_f64()..=LONGEST.as_secs_f64()).contains(&seconds) {
-        return Err("a window lasts from 10ms to 168h".to_owned());
-    }
     Duration::try_from_secs_f64(seconds).map_err(|_| usage())
 }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod attach;
 mod command;
+mod compare;
 mod demo;
 mod doctor;
 mod duration;
@@ -11,6 +12,8 @@ mod graph;
 mod locks;
 mod output;
 mod progress;
+mod record;
+mod report;
 mod requests;
 mod shell;
 
@@ -36,6 +39,9 @@ pub fn main() -> ExitCode {
         Command::Locks(locks) => locks::run(locks),
         Command::Requests(requests) => requests::run(requests),
         Command::Graph(graph) => graph::run(graph),
+        Command::Record(record) => record::run(&record),
+        Command::Report(report) => report::run(&report),
+        Command::Compare(options) => compare::run(&options),
         Command::Export(export) => export::run(export),
         Command::Demo(demo) => demo::run(demo),
         Command::DemoRole(role) => demo::play(role),

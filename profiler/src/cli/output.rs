@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
 
-use crate::analyze::By;
+use crate::analyze::{By, Compared, Series, Spike};
 use crate::model::Profile;
-use crate::view::{self, DocumentOptions, TextOptions};
+use crate::view::{self, DocumentOptions, Moment, TextOptions};
 
 use super::arguments::ReportArguments;
 
@@ -51,12 +51,44 @@ pub fn document_to(
     out.flush()
 }
 
+/// Writes another document.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn write_json(document: &impl serde::Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec(document)?;
+    bytes.push(b'\n');
+    to_stdout(|out| out.write_all(&bytes))
+}
+
+/// Prints recordings beside one another.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_comparison(all: &[Series], compared: &Compared) -> Result<()> {
+    let report = ReportArguments { threads: false, top: 0, full_stacks: false };
+    write(&view::render_comparison(all, compared, &text_options(report)))
+}
+
+/// Prints when requests were slowest, and what was different then.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_spike(
+    all: &[Series],
+    compared: &Compared,
+    spike: Spike,
+    ends: [Moment; 2],
+) -> Result<()> {
+    let report = ReportArguments { threads: false, top: 0, full_stacks: false };
+    write(&view::render_spike(all, compared, spike, ends, &text_options(report)))
+}
+
 /// Prints the report on locks.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn print_locks(profile: &Profile, by: By, top: usize, full_stacks: bool) -> Result<()> {
-    let report = ReportArguments { threads: false, top, full_stacks };
+pub fn print_locks(profile: &Profile, by: By, report: ReportArguments) -> Result<()> {
     write(&view::render_locks(profile, by, &text_options(report)))
 }
 
@@ -66,11 +98,9 @@ pub fn print_locks(profile: &Profile, by: By, top: usize, full_stacks: bool) -> 
 /// When stdout cannot be written.
 pub fn print_requests(
     profile: &Profile,
-    top: usize,
     slowest: Option<usize>,
-    full_stacks: bool,
+    report: ReportArguments,
 ) -> Result<()> {
-    let report = ReportArguments { threads: false, top, full_stacks };
     let options = text_options(report);
     let slowest = slowest.unwrap_or(options.slowest);
     write(&view::render_requests(profile, &TextOptions { slowest, ..options }))

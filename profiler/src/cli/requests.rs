@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use super::arguments::Requests;
+use super::arguments::{ReportArguments, Requests};
 use super::{attach, output};
+use crate::model::Profile;
 use crate::view::DocumentOptions;
 
 /// Runs `dwell requests`.
@@ -12,11 +13,26 @@ use crate::view::DocumentOptions;
 /// One that says what to do.
 pub fn run(requests: Requests) -> Result<()> {
     let profile = attach::follow(&requests.follow, Some(requests.labels.options()))?;
-    let slowest = requests.slowest.map(usize::from);
-    if requests.json {
+    let report =
+        ReportArguments { threads: false, top: requests.top, full_stacks: requests.full_stacks };
+    print(&profile, requests.slowest, requests.json, report)
+}
+
+/// Prints a profile.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print(
+    profile: &Profile,
+    slowest: Option<u8>,
+    json: bool,
+    report: ReportArguments,
+) -> Result<()> {
+    let slowest = slowest.map(usize::from);
+    if json {
         let mut options = DocumentOptions::default();
         options.slowest = slowest.unwrap_or(options.slowest);
-        return output::write_document(&profile, options);
+        return output::write_document(profile, options);
     }
-    output::print_requests(&profile, requests.top, slowest, requests.full_stacks)
+    output::print_requests(profile, slowest, report)
 }

@@ -16,8 +16,8 @@ use super::locks::{RawReason, Reasons, blames, cleaned, futexes};
 use super::turns::{RequestNotes, Turns};
 use super::waits::{Row, RowKey};
 use crate::model::{
-    Cause, CpuSupply, CpuWait, Frame, Host, Latency, Nanos, Pid, Place, Profile, StackReach, State,
-    Target, ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
+    Cause, CpuSupply, CpuWait, Frame, Host, Nanos, Pid, Place, Profile, StackReach, State, Target,
+    ThreadBooks, Tid, Trust, Wait, WaitObject, WakerCount, Walked, Window,
 };
 
 /// Sums of waits by what they share.
@@ -51,7 +51,7 @@ pub trait Names {
 }
 
 /// The stacks of a process, by their ids, once they are named.
-pub(super) type NamedStacks = HashMap<(u32, u64), Arc<[Frame]>>;
+pub type NamedStacks = HashMap<(u32, u64), Arc<[Frame]>>;
 
 /// What there is to be known at the end of the window.
 pub struct Outcome<'a> {
@@ -64,9 +64,11 @@ pub struct Outcome<'a> {
     /// What CPU time the host let the target have.
     pub cpu: CpuSupply,
     /// Stacks.
-    pub stacks: HashMap<u64, Walked>,
+    pub stacks: &'a HashMap<u64, Walked>,
     /// The process that showed a stack first, where user space knows it.
-    pub stack_origins: HashMap<u64, u32>,
+    pub stack_origins: &'a HashMap<u64, u32>,
+    /// Stacks that have been named before, and then all of them.
+    pub named: &'a mut NamedStacks,
     /// Sockets and files.
     pub objects: HashMap<u64, Object>,
     /// Why waits took so long, by the number of the probes.
@@ -88,7 +90,7 @@ pub struct Outcome<'a> {
 impl Collector {
     /// Names everything, and makes the profile.
     pub fn finish(mut self, mut outcome: Outcome<'_>) -> Profile {
-        let mut named = NamedStacks::new();
+        let mut named = std::mem::take(outcome.named);
         self.name_stacks(&mut outcome, &mut named);
         let mut alive = std::mem::take(&mut self.alive);
         for (pid, tid, comm, start_ns) in std::mem::take(&mut outcome.untracked) {
@@ -100,9 +102,7 @@ impl Collector {
         let (rows, ready) = self.take_rows();
         let mut waits = self.waits(rows, &mut outcome, &mut named, &mut reasons);
         waits.extend(unplaced(&threads, &waits, &outcome.loss));
-        waits.sort_by(|a, b| {
-            (b.total, a.pid, a.kind, &a.object).cmp(&(a.total, b.pid, b.kind, &b.object))
-        });
+        waits.sort_by(|a, b| a.order().cmp(&b.order()));
         let cpu_waits = self.cpu_waits(ready, outcome.names);
         let locks = std::mem::take(&mut self.locks);
         let kernel_locks = self.kernel_locks(locks.kernel, &mut outcome, &mut named);
@@ -114,7 +114,8 @@ impl Collector {
         let requests = requests.unwrap_or_default();
         let trust = self.trust(&outcome, &threads, &waits);
         let reasons = reasons.list;
-        let Outcome { window, host, target, cpu, .. } = outcome;
+        let Outcome { window, host, target, cpu, named: all_named, .. } = outcome;
+        *all_named = named;
         Profile {
             window,
             host,
@@ -148,17 +149,19 @@ impl Collector {
 
     fn threads(&mut self, alive: Vec<Books>, names: &mut dyn Names) -> Vec<ThreadBooks> {
         let folded = std::mem::take(&mut self.folded).into_values();
-        let ended = std::mem::take(&mut self.ended);
-        let mut threads: Vec<ThreadBooks> = alive
+        // Those that have ended first: threads that had the same number one after the other stay in
+        // that order.
+        let mut all = std::mem::take(&mut self.ended);
+        all.extend(alive);
+        let mut threads: Vec<ThreadBooks> = all
             .into_iter()
-            .chain(ended)
             .chain(folded)
             .map(|books| {
                 let process = self.process_name(books.pid, &books.comm, names);
                 books.named(process, names)
             })
             .collect();
-        threads.sort_by_key(|thread| (thread.pid, thread.tid));
+        threads.sort_by(|a, b| a.order().cmp(&b.order()));
         threads
     }
 
@@ -176,17 +179,26 @@ impl Collector {
     /// Names every stack before any row is made: debug information takes tens of megabytes while it is
     /// read, and so do the rows of 10,000 threads.
     fn name_stacks(&self, outcome: &mut Outcome<'_>, named: &mut NamedStacks) {
-        let of_rows = self.rows.keys().map(|key| (key.pid, key.stack));
-        let of_reasons = outcome.reasons.values();
-        let of_reasons = of_reasons
-            .flat_map(|reason| [(reason.pid, reason.release), (reason.pid, reason.stack)]);
-        let of_turns = self.turns.iter().flat_map(Turns::stacks);
-        let all: HashSet<(u32, u64)> =
-            of_rows.chain(of_reasons).chain(self.locks.stacks()).chain(of_turns).collect();
-        for (pid, id) in all {
+        let mut new = self.stacks(&outcome.reasons);
+        new.retain(|stack| !named.contains_key(stack));
+        if new.is_empty() {
+            return;
+        }
+        for (pid, id) in new {
             self.stack(pid, id, outcome, named);
         }
         outcome.names.stacks_done();
+    }
+
+    /// Every stack that is to be named, by process and number.
+    pub fn stacks(&self, reasons: &HashMap<u64, RawReason>) -> HashSet<(u32, u64)> {
+        let of_rows = self.rows.keys().map(|key| (key.pid, key.stack));
+        let of_reasons = reasons
+            .values()
+            .flat_map(|reason| [(reason.pid, reason.release), (reason.pid, reason.stack)]);
+        let of_turns = self.turns.iter().flat_map(Turns::stacks);
+        let all = of_rows.chain(of_reasons).chain(self.locks.stacks()).chain(of_turns);
+        all.map(|(pid, id)| (pid, self.aliases.get(&id).copied().unwrap_or(id))).collect()
     }
 
     /// A stack of a process by its number; empty where there is none.
@@ -215,7 +227,7 @@ impl Collector {
     fn cpu_waits(&self, rows: Rows, names: &mut dyn Names) -> Vec<CpuWait> {
         let mut waits: Vec<CpuWait> =
             rows.into_iter().map(|(key, row)| self.cpu_wait(&key, row, names)).collect();
-        waits.sort_by_key(|wait| (std::cmp::Reverse(wait.total), wait.pid, wait.preempted));
+        waits.sort_by_key(CpuWait::order);
         waits
     }
 
@@ -267,8 +279,10 @@ impl Collector {
             kind,
             syscall: (key.syscall != NO_SYSCALL).then(|| names.syscall(key.syscall)),
             object,
+            id: key.id(),
             count: row.count,
             clipped: row.clipped,
+            open: row.open,
             total: row.total,
             latency: row.latency,
             threads,
@@ -288,8 +302,6 @@ impl Collector {
 
     fn trust(&self, outcome: &Outcome<'_>, threads: &[ThreadBooks], waits: &[Wait]) -> Trust {
         let loss = &outcome.loss;
-        let wall: Nanos = threads.iter().map(|thread| thread.wall).sum();
-        let attributed: Nanos = threads.iter().map(|thread| thread.times.attributed()).sum();
         let unattributed = threads.iter().map(|thread| thread.times.of(State::Unattributed)).sum();
         Trust {
             lost_events: loss.events + self.undecoded,
@@ -317,7 +329,7 @@ impl Collector {
             missed_switches: loss.anomalies,
             clipped_waits: waits.iter().map(|wait| wait.clipped).sum(),
             unattributed_ns: unattributed,
-            coverage: if wall == Nanos(0) { 1.0 } else { attributed.share_of(wall) },
+            coverage: Trust::coverage_of(threads),
             ..outcome.trust.clone()
         }
     }
@@ -325,16 +337,19 @@ impl Collector {
 
 /// Who ended the waits of a row.
 fn wakers(row: &Row, names: &mut dyn Names, cause: impl Fn(u32) -> Cause) -> Vec<WakerCount> {
-    let wakers = row.sorted_wakers().into_iter();
-    wakers
+    let mut wakers: Vec<WakerCount> = row
+        .wakers
+        .values()
         .map(|(waker, count)| WakerCount {
             comm: names.clean(trimmed(&waker.comm)),
             tid: Tid(waker.tid),
             pid: Pid(waker.pid),
             cause: cause(waker.cause),
-            count,
+            count: *count,
         })
-        .collect()
+        .collect();
+    wakers.sort_by_key(WakerCount::order);
+    wakers
 }
 
 /// The waits that found no place in the table of the probes, one row for each process and kind: what
@@ -363,24 +378,13 @@ fn unplaced(threads: &[ThreadBooks], waits: &[Wait], loss: &Loss) -> Vec<Wait> {
 }
 
 fn unplaced_row(books: &ThreadBooks, kind: State, total: Nanos, count: u64) -> Wait {
+    let id = RowKey { pid: books.pid.0, kind: kind as u8, ..RowKey::NOWHERE }.id();
     Wait {
-        pid: books.pid,
         comm: books.process.clone(),
-        thread_groups: Vec::new(),
-        kind,
-        syscall: None,
-        object: WaitObject::Others,
         count,
-        clipped: 0,
         total,
-        latency: Latency::default(),
-        threads: 0,
-        wakers: Vec::new(),
-        other_wakers: 0,
-        blames: Vec::new(),
-        stack: Arc::default(),
-        reach: StackReach::Nowhere,
         in_kernel_thread: books.in_kernel,
+        ..Wait::none(id, books.pid, kind, WaitObject::Others)
     }
 }
 

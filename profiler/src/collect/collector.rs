@@ -30,8 +30,17 @@ const ENDED_ROWS_KEPT: usize = 32_768;
 /// Stacks renamed: each is of one wait. Beyond, such a wait has no stack, which the trust line shows.
 const ALIASES_KEPT: usize = 1 << 18;
 
+/// When books are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// At the end of the window: nothing changes any more.
+    End,
+    /// While the probes go on: books that have changed since are closed where they are.
+    Meanwhile,
+}
+
 /// Follows the events of a window, and makes a profile of them at its end.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Collector {
     pub(super) ended: Vec<Books>,
     pub(super) folded: HashMap<(u32, String), Books>,
@@ -259,19 +268,30 @@ impl Collector {
         Some((row, owner.group))
     }
 
-    /// Closes the books of the threads at the end of the window. `seed_stacks` are those of the
-    /// waits that threads were in when dwell came, by thread number.
-    pub fn close(&mut self, end: Nanos, threads: &[ThreadRecord], seed_stacks: HashMap<u32, u64>) {
+    /// Notes whose waits carry the numbers of these threads, before the waits are added.
+    /// `seed_stacks` are those of the waits that threads were in when dwell came, by thread number.
+    pub fn meet(&mut self, threads: &[ThreadRecord], seed_stacks: HashMap<u32, u64>) {
         self.seed_stacks = seed_stacks;
+        for thread in threads.iter().filter(|thread| thread.flags & FLAG_ENDED == 0) {
+            self.own(thread, thread.pid);
+        }
+    }
+
+    /// Closes the books of the threads at this instant.
+    pub fn close(&mut self, end: Nanos, at: Closing, threads: &[ThreadRecord]) {
         for thread in threads {
             if thread.flags & FLAG_ENDED != 0 {
                 self.on_exit(thread.since_ns, thread);
                 continue;
             }
             self.own(thread, thread.pid);
-            let mut books = self.books(thread, end.0);
+            let end_ns = match at {
+                Closing::End => end.0,
+                Closing::Meanwhile => end.0.max(thread.since_ns),
+            };
+            let mut books = self.books(thread, end_ns);
             self.post(thread, &mut books);
-            self.close_open_interval(thread, end.0, &mut books);
+            self.close_open_interval(thread, end_ns, &mut books);
             self.alive.push(books);
         }
     }
@@ -293,7 +313,7 @@ impl Collector {
         }
     }
 
-    /// Adds the sums of a wait, once the books of its thread are closed. They are added up one by
+    /// Adds the sums of a wait, once its thread is known. They are added up one by
     /// one: a host has so many that they should not all be in memory.
     pub fn add_sums(&mut self, key: &WaitKey, stats: &WaitStats) {
         let seed = if stats.clipped > 0 { self.seed_stacks.get(&key.serial) } else { None };

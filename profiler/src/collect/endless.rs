@@ -5,7 +5,7 @@ use profiler_common::event::{Header, THREAD_EXIT, ThreadExit};
 use profiler_common::state::State as S;
 use profiler_common::wait::{WaitKey, WaitStats};
 
-use super::{Collector, Names, Outcome};
+use super::{Closing, Collector, Names, Outcome};
 use crate::model::{Frame, Host, Nanos, Place, Profile, Target, Trust, Window};
 
 /// Knows nothing.
@@ -91,7 +91,7 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
         assert!(waits.iter().all(|(key, _)| collector.is_gone(key)));
         collector.take_over(waits);
     }
-    collector.close(Nanos(WINDOW_NS), &[], Default::default());
+    collector.close(Nanos(WINDOW_NS), Closing::End, &[]);
     collector.finish(Outcome {
         reasons: std::collections::HashMap::new(),
         queues: Vec::new(),
@@ -100,8 +100,9 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
         host: Host { name: String::new(), kernel: String::new(), cpus: 1 },
         target: Target { kind: "host", description: String::new(), children: true },
         cpu: Default::default(),
-        stacks: Default::default(),
-        stack_origins: Default::default(),
+        stacks: &Default::default(),
+        stack_origins: &Default::default(),
+        named: &mut Default::default(),
         objects: Default::default(),
         untracked: Vec::new(),
         loss: Loss::default(),

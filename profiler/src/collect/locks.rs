@@ -30,7 +30,7 @@ const STUCK_KEPT: usize = 4_096;
 pub type RawReason = wire::Reason;
 
 /// Sums of the waits for a lock of the kernel.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct KernelLockRow {
     stats: Option<KernelLockStats>,
     latency: Latency,
@@ -42,10 +42,27 @@ pub(super) struct KernelLockRow {
     threads: BTreeSet<u32>,
 }
 
+impl KernelLockRow {
+    fn merge(&mut self, other: Self) {
+        self.is_several |= other.is_several;
+        if let (Some(mine), Some(theirs)) = (self.stats, other.stats) {
+            self.is_several |= mine.lock != theirs.lock;
+        }
+        self.stats = self.stats.or(other.stats);
+        self.latency.merge(&other.latency);
+        self.total += other.total;
+        self.count += other.count;
+        self.mmap_locks += other.mmap_locks;
+        self.groups.extend(other.groups);
+        self.threads.extend(other.threads);
+    }
+}
+
 /// What waits for a lock of the kernel must share to be one row.
 type KernelLockPlace = (u32, u32, u64);
 
 /// A thread that waits for a futex at the end.
+#[derive(Clone)]
 pub(super) struct StuckThread {
     pid: u32,
     tid: u32,
@@ -57,7 +74,7 @@ pub(super) struct StuckThread {
 }
 
 /// What the collector keeps of locks.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Locks {
     pub kernel: HashMap<KernelLockPlace, KernelLockRow>,
     pub stuck: Vec<StuckThread>,
@@ -249,7 +266,7 @@ pub(super) fn futexes(outcome: &mut Outcome<'_>, stuck: &[Stuck]) -> Vec<Futex> 
             queues.push((key, queue));
         }
     }
-    queues
+    let mut futexes: Vec<Futex> = queues
         .into_iter()
         .map(|(key, queue)| Futex {
             pid: Pid(queue.pid),
@@ -265,7 +282,9 @@ pub(super) fn futexes(outcome: &mut Outcome<'_>, stuck: &[Stuck]) -> Vec<Futex> 
             },
             value: (queue.values_mixed == 0).then_some(queue.value),
         })
-        .collect()
+        .collect();
+    futexes.sort_by_key(|futex| (futex.pid, futex.address, futex.private));
+    futexes
 }
 
 /// With the time since somebody waits without a break, if somebody does.
@@ -285,9 +304,16 @@ impl Collector {
         outcome: &mut Outcome<'_>,
         named: &mut NamedStacks,
     ) -> Vec<KernelLock> {
-        let mut locks: Vec<KernelLock> = rows
+        // What lies between a lock and the place that takes it may differ, and is not told.
+        let mut merged: HashMap<(u32, KernelLockSort, Arc<[Frame]>), KernelLockRow> =
+            HashMap::new();
+        for ((pid, flags, stack), row) in rows {
+            let stack = beyond_lock(&self.stack(pid, stack, outcome, named));
+            merged.entry((pid, sort(flags), stack)).or_default().merge(row);
+        }
+        let mut locks: Vec<KernelLock> = merged
             .into_iter()
-            .map(|((pid, flags, stack), row)| KernelLock {
+            .map(|((pid, sort, stack), row)| KernelLock {
                 pid: Pid(pid),
                 comm: {
                     let first = row.groups.first().cloned().unwrap_or_default();
@@ -295,9 +321,9 @@ impl Collector {
                     outcome.names.clean(name.as_bytes())
                 },
                 thread_groups: cleaned(&row.groups, outcome.names),
-                sort: sort(flags),
+                sort,
                 is_mmap_lock: row.mmap_locks > 0 && row.mmap_locks * 2 >= row.count,
-                stack: beyond_lock(&self.stack(pid, stack, outcome, named)),
+                stack,
                 is_several: row.is_several,
                 count: row.count,
                 total: row.total,
@@ -305,7 +331,7 @@ impl Collector {
                 threads: row.threads.len() as u64,
             })
             .collect();
-        locks.sort_by_key(|lock| (std::cmp::Reverse(lock.total), lock.pid));
+        locks.sort_by_cached_key(KernelLock::order);
         locks
     }
 
@@ -316,7 +342,7 @@ impl Collector {
         outcome: &mut Outcome<'_>,
         named: &mut NamedStacks,
     ) -> Vec<Stuck> {
-        threads
+        let mut stuck: Vec<Stuck> = threads
             .into_iter()
             .map(|thread| Stuck {
                 pid: Pid(thread.pid),
@@ -328,7 +354,9 @@ impl Collector {
                 stack: self.stack(thread.pid, thread.stack, outcome, named),
                 words: outcome.names.words(thread.pid, thread.address),
             })
-            .collect()
+            .collect();
+        stuck.sort_by_key(|thread| (thread.pid, thread.tid));
+        stuck
     }
 }
 

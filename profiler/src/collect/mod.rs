@@ -12,8 +12,9 @@ mod waits;
 #[cfg(test)]
 mod endless;
 
-pub use assemble::{Names, Outcome};
-pub use collector::Collector;
+pub use assemble::{NamedStacks, Names, Outcome};
+pub use collector::{Closing, Collector};
 use decode::decode;
 pub use decode::decode_partial;
+pub use locks::RawReason;
 pub use turns::{ConnLook, RequestNotes, label_text, last_call, turn_budget};

@@ -1,11 +1,12 @@
 //! Adds up the waits of the threads of a process.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use profiler_common::thread::{CAUSE_THREAD, Waker};
-use profiler_common::wait::{WaitKey, WaitStats};
+use profiler_common::wait::{NO_SYSCALL, WaitKey, WaitStats};
 
-use crate::model::{Latency, Nanos};
+use crate::model::{Latency, Nanos, WaitId};
 
 /// What waits of different threads must share to be one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,26 @@ pub struct RowKey {
     pub object: u64,
     pub stack: u64,
     pub in_kernel: bool,
+}
+
+impl RowKey {
+    /// Of no process, for nothing, from no stack.
+    pub const NOWHERE: Self = Self {
+        pid: 0,
+        kind: 0,
+        detail: 0,
+        syscall: NO_SYSCALL,
+        object: 0,
+        stack: 0,
+        in_kernel: false,
+    };
+
+    /// The number of the row, the same each time that a profile is made of it.
+    pub fn id(&self) -> WaitId {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        WaitId(hasher.finish())
+    }
 }
 
 /// A wait that was open when the window ended.
@@ -45,6 +66,8 @@ pub struct Row {
     pub clipped: u64,
     pub total: Nanos,
     pub latency: Latency,
+    /// Of these, waits that the end of the window cut off.
+    pub open: Latency,
     /// Threads that are alive, by number.
     threads: BTreeSet<u32>,
     /// Threads that have ended: a program that creates threads without end has no end of numbers.
@@ -108,8 +131,13 @@ impl Row {
 
     /// Adds a wait that the end of the window cut off: nobody has ended it yet.
     pub fn add_cut_off(&mut self, serial: u32, wait: CutOff) {
-        self.count += 1;
+        self.open.add(wait.length);
         self.clipped += 1;
+        self.add_length(serial, wait);
+    }
+
+    fn add_length(&mut self, serial: u32, wait: CutOff) {
+        self.count += 1;
         self.total += wait.length;
         self.latency.add(wait.length);
         self.threads.insert(serial);
@@ -118,8 +146,8 @@ impl Row {
 
     /// Adds a wait that has ended.
     pub fn add_one(&mut self, serial: u32, wait: Ended) {
-        self.add_cut_off(serial, CutOff { length: wait.length, peer_port: wait.peer_port });
-        self.clipped -= u64::from(!wait.clipped);
+        self.add_length(serial, CutOff { length: wait.length, peer_port: wait.peer_port });
+        self.clipped += u64::from(wait.clipped);
         let tid = if wait.waker.cause == CAUSE_THREAD { wait.waker.tid } else { 0 };
         self.note_waker(&Waker { tid, count: 1, ..wait.waker });
     }
@@ -142,14 +170,5 @@ impl Row {
             None => self.peer_port = Some(port),
             Some(known) => self.peer_ports_mixed |= known != port,
         }
-    }
-
-    /// Wakers, most often first.
-    pub fn sorted_wakers(&self) -> Vec<(Waker, u64)> {
-        let mut wakers: Vec<_> = self.wakers.values().copied().collect();
-        wakers.sort_by_key(|(waker, count)| {
-            (std::cmp::Reverse(*count), waker.cause != CAUSE_THREAD, waker.tid)
-        });
-        wakers
     }
 }

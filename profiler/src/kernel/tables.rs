@@ -184,14 +184,15 @@ impl Tables {
         })
     }
 
+    /// The record of a thread, by the key that [`Self::for_each_thread`] gives.
+    pub fn thread(&self, key: u64) -> Option<ThreadRecord> {
+        let entry: Option<ThreadEntry> = batch::lookup(self.threads.fd().as_fd(), &key);
+        entry.map(|entry| entry.record)
+    }
+
     /// Hands the sums of every wait to `each`.
     pub fn for_each_wait(&self, each: impl FnMut(WaitKey, &WaitStats)) -> Result<(), KernelError> {
         for_each(&self.waits, "dwell_waits", each)
-    }
-
-    /// Hands every stack to `each`.
-    pub fn for_each_stack(&self, each: impl FnMut(u64, &StackFrames)) -> Result<(), KernelError> {
-        for_each(&self.stacks, "dwell_stacks", each)
     }
 
     /// Hands every object to `each`.

@@ -28,10 +28,8 @@ impl Latency {
     /// Adds the counts of the kernel's buckets, each at the middle of its bucket.
     pub fn add_buckets(&mut self, buckets: &[u32; BUCKETS], max: Nanos) {
         for (index, &count) in (0..).zip(buckets).filter(|(_, count)| **count > 0) {
-            let (low, high) = bounds_of(index);
             let count = u64::from(count);
-            let total = count.saturating_mul(u64::midpoint(low, high));
-            self.record(Bucket { index, count, total });
+            self.record(Bucket { index, count, total: at_middle(index, count) });
         }
         self.max = self.max.max(max);
     }
@@ -83,6 +81,41 @@ impl Latency {
     pub fn max(&self) -> Nanos {
         self.max
     }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.filled.iter().map(|bucket| bucket.count).sum()
+    }
+
+    /// Each bucket that holds something: its number, how many durations, and how much more these are
+    /// together (modulo 2^64) than if each lay in its middle.
+    pub fn buckets(&self) -> impl Iterator<Item = (u32, u64, u64)> {
+        self.filled.iter().map(|bucket| {
+            let more = bucket.total.wrapping_sub(at_middle(bucket.index, bucket.count));
+            (bucket.index, bucket.count, more)
+        })
+    }
+
+    /// From what [`Self::buckets`] gives, in their order. The longest is at most `max`.
+    pub fn from_buckets(buckets: impl Iterator<Item = (u32, u64, u64)>, max: Nanos) -> Self {
+        let buckets = buckets.filter(|(index, count, _)| *count > 0 && *index < BUCKETS as u32);
+        let mut latency = Self::default();
+        for (index, count, more) in buckets {
+            let total = at_middle(index, count).wrapping_add(more);
+            latency.record(Bucket { index, count, total });
+        }
+        // The last bucket has no upper bound.
+        let last = latency.filled.last().filter(|bucket| bucket.index + 1 < BUCKETS as u32);
+        let most = last.map_or(max.0, |bucket| bounds_of(bucket.index).1);
+        latency.max = if latency.filled.is_empty() { Nanos(0) } else { max.min(Nanos(most)) };
+        latency
+    }
+}
+
+/// Durations in a bucket, all together, if each lay in its middle.
+fn at_middle(index: u32, count: u64) -> u64 {
+    let (low, high) = bounds_of(index);
+    count.saturating_mul(u64::midpoint(low, high))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Frame, Latency, Nanos, Pid, State, Tid, WaitObject};
 
 /// Place of a [`Reason`] in [`super::Profile::reasons`].
@@ -102,7 +104,8 @@ pub struct Holds {
 }
 
 /// Where an address of a process lies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Place {
     /// In a variable of a program or library.
     Variable {
@@ -166,8 +169,17 @@ pub struct KernelLock {
     pub threads: u64,
 }
 
+impl KernelLock {
+    /// By what they are ordered in a profile: most time first.
+    pub fn order(&self) -> impl Ord + use<> {
+        let place: Vec<u64> = self.stack.iter().map(|frame| frame.address).collect();
+        (std::cmp::Reverse(self.total), self.pid, self.sort, self.count, place)
+    }
+}
+
 /// Sorts of locks in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KernelLockSort {
     /// Waits on the CPU.
     Spinning,
@@ -225,4 +237,11 @@ pub struct CpuWait {
     pub behind: Vec<super::WakerCount>,
     /// Waits behind others than those.
     pub other_behind: u64,
+}
+
+impl CpuWait {
+    /// By what they are ordered in a profile: most time first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.total), self.pid, self.preempted)
+    }
 }

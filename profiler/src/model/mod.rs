@@ -23,10 +23,12 @@ pub use lock::{
 pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
 pub use request::{
     AcceptQueue, Band, Budget, Called, Durations, Part, Peer, PeerId, PlaceId, RequestGroup,
-    RequestLabel, Requests, Samples, Server, Service, SlowRequest, WaitPlace,
+    RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace,
 };
 pub use stack::Walked;
-pub use wait::{Cause, Direction, Role, StackReach, Wait, WaitObject, WakerCount, endpoint};
+pub use wait::{
+    Cause, Direction, Role, StackReach, Wait, WaitId, WaitObject, WakerCount, endpoint,
+};
 
 pub use profiler_common::state::State;
 
@@ -61,4 +63,9 @@ pub const fn state_name(state: State) -> &'static str {
         State::Stopped => "stopped",
         State::Other => "other",
     }
+}
+
+/// The state of a name, where there is one.
+pub fn state_named(name: &str) -> Option<State> {
+    State::ALL.into_iter().rev().find(|state| state_name(*state) == name)
 }

@@ -113,6 +113,11 @@ impl StateTimes {
         self.0[state as usize] += time;
     }
 
+    /// Every time, in the order of the states.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Nanos> {
+        self.0.iter_mut()
+    }
+
     /// Takes time back from a state, at most what there is.
     pub fn take_back(&mut self, state: State, time: Nanos) {
         let left = self.of(state).since(time);
@@ -170,6 +175,13 @@ pub struct ThreadBooks {
     pub ended: bool,
     /// A thread of the kernel.
     pub in_kernel: bool,
+}
+
+impl ThreadBooks {
+    /// By what they are ordered in a profile.
+    pub fn order(&self) -> impl Ord + '_ {
+        (self.pid, self.tid, if self.tid.0 == 0 { self.comm.as_str() } else { "" })
+    }
 }
 
 /// How far to trust the figures.
@@ -237,4 +249,13 @@ pub struct Trust {
     pub table_bytes: u64,
     /// What this kernel did not allow, by name.
     pub switched_off: Vec<String>,
+}
+
+impl Trust {
+    /// Attributed time over the sum of all these threads' lifetimes; all of it where none lived.
+    pub fn coverage_of(threads: &[ThreadBooks]) -> f64 {
+        let wall: Nanos = threads.iter().map(|thread| thread.wall).sum();
+        let attributed: Nanos = threads.iter().map(|thread| thread.times.attributed()).sum();
+        if wall == Nanos(0) { 1.0 } else { attributed.share_of(wall) }
+    }
 }

@@ -214,7 +214,56 @@ impl Durations {
     pub fn count(&self) -> u64 {
         self.0.len()
     }
+
+    /// What has been added since they were `before`.
+    pub fn since(&self, before: &Durations) -> Durations {
+        let mut rest = self.clone();
+        let _is_part = rest.0.subtract(&before.0);
+        rest
+    }
+
+    /// Each step that holds something: its number, and how many durations. Below 2,048 ns a step is 1 ns
+    /// wide; from there on there are 1,024 of them in each octave, as in the histogram.
+    pub fn steps(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.0
+            .iter_recorded()
+            .map(|step| (step_of(step.value_iterated_to()), step.count_at_value()))
+            .map(|(step, count)| (step, u64::from(count)))
+    }
+
+    /// From what [`Self::steps`] gives.
+    pub fn from_steps(steps: impl Iterator<Item = (u32, u64)>) -> Self {
+        let mut durations = Self::default();
+        for (step, count) in steps.filter(|(step, _)| *step < STEPS) {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let _recorded = durations.0.record_n(lowest_of(step), count);
+        }
+        durations
+    }
+
+    /// The end of the last step that holds something.
+    pub fn bound(&self) -> Nanos {
+        Nanos(self.0.max())
+    }
 }
+
+/// log2 of the number of steps in an octave, with three digits.
+const STEP_BITS: u32 = 10;
+/// Number of steps up to 2^63.
+const STEPS: u32 = 54 << STEP_BITS;
+
+fn step_of(ns: u64) -> u32 {
+    let octave = ns.max(1).ilog2().saturating_sub(STEP_BITS);
+    (octave << STEP_BITS) + (ns >> octave) as u32
+}
+
+fn lowest_of(step: u32) -> u64 {
+    let octave = (step >> STEP_BITS).saturating_sub(1);
+    u64::from(step - (octave << STEP_BITS)) << octave
+}
+
+/// The slowest requests kept of a service.
+pub const SLOWEST_KEPT: usize = 100;
 
 /// Requests of a service for the same thing.
 #[derive(Clone, Debug)]
@@ -267,6 +316,13 @@ pub struct SlowRequest {
     pub longest: Option<(PlaceId, Nanos)>,
     /// Calls that it made.
     pub calls: u64,
+}
+
+impl SlowRequest {
+    /// By what they are ordered: slowest first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.latency), self.arrival, self.pid, self.tid)
+    }
 }
 
 /// A thread that answers requests.
@@ -335,8 +391,8 @@ pub struct Service {
     pub servers: Vec<Server>,
     /// What was counted several times a second.
     pub samples: Samples,
-    /// Requests in flight, on average: from their arrivals and their answers.
-    pub in_flight_mean: f64,
+    /// Time that requests were in flight, added up: from their arrivals and their answers.
+    pub in_flight: Nanos,
     /// Requests in flight, at most: the mean of the 10 ms in which there were most.
     pub in_flight_most: f64,
     /// The queue of connections to accept, for TCP.
@@ -392,5 +448,24 @@ impl Requests {
     /// A peer by its number.
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.peers.get(id.0 as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_those_of_the_histogram() {
+        let mut durations = Durations::default();
+        let all =
+            (0..4_000).chain((12..40).flat_map(|shift| [(1 << shift) - 1, 1 << shift, 3 << shift]));
+        all.clone().for_each(|ns| durations.add(Nanos(ns)));
+        let again = Durations::from_steps(durations.steps());
+        assert_eq!(again.count(), all.count() as u64);
+        for share in [0.0, 0.1, 0.5, 0.9, 0.99, 1.0] {
+            assert_eq!(again.quantile(share), durations.quantile(share), "{share}");
+        }
+        assert!(again.steps().eq(durations.steps()));
     }
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Blame, Frame, Latency, Nanos, Pid, State, Tid};
 
 /// Which side of a connection the waiter is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Its side accepted the connection, or listens.
@@ -20,7 +20,7 @@ pub enum Role {
 }
 
 /// What a thread waits for on a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Data to come.
@@ -149,7 +149,7 @@ pub fn endpoint(address: IpAddr, port: &str) -> String {
 }
 
 /// What ended a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// A thread.
@@ -181,8 +181,16 @@ pub struct WakerCount {
     pub count: u64,
 }
 
+impl WakerCount {
+    /// By what wakers are ordered: most often first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.count), self.cause, self.tid, self.pid)
+    }
+}
+
 /// How far the walk of a user stack got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StackReach {
     /// There is no user stack.
     Nowhere,
@@ -192,9 +200,15 @@ pub enum StackReach {
     Entry,
 }
 
+/// The number of a row of waits: the same in every profile that one session makes of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaitId(pub u64);
+
 /// Waits of one process of one kind, for one object, from one stack.
 #[derive(Clone, Debug)]
 pub struct Wait {
+    /// Its number.
+    pub id: WaitId,
     /// The process.
     pub pid: Pid,
     /// Its name.
@@ -211,6 +225,8 @@ pub struct Wait {
     pub count: u64,
     /// Of these, cut off by the beginning or the end of the window.
     pub clipped: u64,
+    /// Of these, cut off by the end: they had lasted so long.
+    pub open: Latency,
     /// Their time inside the window.
     pub total: Nanos,
     /// Their durations.
@@ -229,4 +245,36 @@ pub struct Wait {
     pub reach: StackReach,
     /// The waiters are kernel threads.
     pub in_kernel_thread: bool,
+}
+
+impl Wait {
+    /// A row without waits.
+    pub fn none(id: WaitId, pid: Pid, kind: State, object: WaitObject) -> Self {
+        Self {
+            id,
+            pid,
+            comm: String::new(),
+            thread_groups: Vec::new(),
+            kind,
+            syscall: None,
+            object,
+            count: 0,
+            clipped: 0,
+            open: Latency::default(),
+            total: Nanos(0),
+            latency: Latency::default(),
+            threads: 0,
+            wakers: Vec::new(),
+            other_wakers: 0,
+            blames: Vec::new(),
+            stack: Arc::default(),
+            reach: StackReach::Nowhere,
+            in_kernel_thread: false,
+        }
+    }
+
+    /// By what waits are ordered in a profile: most time first.
+    pub fn order(&self) -> impl Ord + '_ {
+        (std::cmp::Reverse(self.total), self.pid, self.kind, &self.object, self.count, self.id)
+    }
 }

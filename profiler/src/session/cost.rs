@@ -35,14 +35,13 @@ impl Meter {
         }
     }
 
-    /// The cost of the whole window, by what was counted; nothing where the kernel counts nothing.
-    pub fn finish(
-        mut self,
-        window: Duration,
-        probes: &mut Probes,
-        tables: &Tables,
-    ) -> Option<ProbeCost> {
+    /// Counts no more.
+    pub fn stop(&mut self, probes: &mut Probes, tables: &Tables) {
         self.pause(probes, tables);
+    }
+
+    /// The cost of the whole window so far, by what was counted; nothing where the kernel counts nothing.
+    pub fn cost(&self, window: Duration) -> Option<ProbeCost> {
         if self.counted.is_zero() {
             return None;
         }

@@ -41,6 +41,7 @@ impl CpuWatch {
     pub fn look(&mut self, pids: &[u32]) {
         self.has_looked = true;
         let affinity = affinity_of(pids, &self.opened.online());
+        // Nobody is left where the window ends with the target.
         if affinity.read > 0 {
             self.affinity = affinity;
         }
@@ -51,20 +52,18 @@ impl CpuWatch {
         self.has_looked
     }
 
-    /// The window ends.
+    /// The window ends, or a part of it.
     pub fn close(&mut self) {
         self.closed = Snapshot::take(&self.limits.cgroups);
     }
 
-    /// What follows, with the affinities of these processes, which live at the end of the window.
-    pub fn finish(self, pids: &[u32]) -> CpuSupply {
-        let after = affinity_of(pids, &self.closed.online());
-        // Nobody is left where the window ends with the target.
-        let affinity = if after.read > 0 { after } else { self.affinity };
-        let (groups, unlisted) = affinity_groups(&affinity);
+    /// What follows up to where it was closed.
+    pub fn supply(&self) -> CpuSupply {
+        let affinity = &self.affinity;
+        let (groups, unlisted) = affinity_groups(affinity);
         let (quotas, gone) = quotas(&self.limits.cgroups, &self.opened, &self.closed);
         let pressure = self.closed.pressure_ns.zip(self.opened.pressure_ns);
-        let mut unavailable = self.limits.unavailable;
+        let mut unavailable = self.limits.unavailable.clone();
         if gone > 0 {
             unavailable.push(format!("CPU limits of cgroups removed in the window: {gone}"));
         }

@@ -8,4 +8,4 @@ mod run;
 mod seeds;
 mod walks;
 
-pub use run::{Ended, Options, Progress, RequestOptions, Session};
+pub use run::{Ended, Options, Progress, RequestOptions, Session, Tap};

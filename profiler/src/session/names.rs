@@ -1,35 +1,84 @@
 //! Names of functions, files, processes and system calls of the running system.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::hash::Hash;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::cost::give_back_memory;
-use crate::collect::Names;
+use crate::collect::{NamedStacks, Names};
+use crate::kernel::sched_text;
 use crate::model::{Frame, Place};
 use crate::symbol::{self, Symbolizer, clean};
 use crate::target::{Listening, command_name, is_alive};
 
-/// [`Names`] of this host.
-pub struct HostNames {
-    symbolizer: Symbolizer,
-    sched_text: std::ops::Range<u64>,
+/// Names that have been found once. A profile that is made of the same window later says the same, also of
+/// what is gone by then.
+#[derive(Default)]
+pub struct KnownNames {
+    stacks: NamedStacks,
+    /// By process, device and inode.
+    paths: HashMap<(u32, u32, u64), Option<String>>,
+    processes: HashMap<u32, String>,
+    places: HashMap<(u32, u64), Place>,
+    listeners: HashMap<String, Option<String>>,
+    /// What was read in this look.
     files: HashMap<u32, ProcessFiles>,
     listening: Option<Listening>,
+    asked: HashSet<u32>,
+    is_last: bool,
+    /// Of the scheduler's own functions.
+    sched_text: Option<std::ops::Range<u64>>,
+}
+
+/// Paths and places kept: a target can make new ones without end.
+const MOST_KNOWN: usize = 65_536;
+
+impl KnownNames {
+    /// Processes may have other names by now, and other files open.
+    pub fn next_look(&mut self) {
+        self.files.clear();
+        self.asked.clear();
+        self.listening = None;
+    }
+
+    /// Likewise, when the window is over.
+    pub fn last_look(&mut self) {
+        self.next_look();
+        self.is_last = true;
+    }
+
+    /// The stacks, to be given back.
+    pub fn take_stacks(&mut self) -> NamedStacks {
+        std::mem::take(&mut self.stacks)
+    }
+
+    /// Gives them back.
+    pub fn keep_stacks(&mut self, stacks: NamedStacks) {
+        self.stacks = stacks;
+    }
+}
+
+/// [`Names`] of this host.
+pub struct HostNames<'a> {
+    symbolizer: &'a mut Symbolizer,
+    known: &'a mut KnownNames,
+    sched_text: std::ops::Range<u64>,
 }
 
 /// Paths of a process by device (major, minor) and inode.
 type ProcessFiles = HashMap<(u32, u32, u64), String>;
 
-impl HostNames {
-    /// With what the symbolizer has remembered, and the range of the scheduler's own functions.
-    pub fn new(symbolizer: Symbolizer, sched_text: (u64, u64)) -> Self {
-        Self {
-            symbolizer,
-            sched_text: sched_text.0..sched_text.1,
-            files: HashMap::new(),
-            listening: None,
-        }
+impl<'a> HostNames<'a> {
+    /// With what the symbolizer has remembered, and what has been found before.
+    pub fn new(symbolizer: &'a mut Symbolizer, known: &'a mut KnownNames) -> Self {
+        let sched_text = known.sched_text.get_or_insert_with(|| {
+            // The symbols of the kernel take 30 ms to read.
+            let (start, end) = sched_text();
+            start..end
+        });
+        let sched_text = sched_text.clone();
+        Self { symbolizer, known, sched_text }
     }
 
     /// How often the symbolizer had to refuse something to stay within its bounds.
@@ -38,7 +87,19 @@ impl HostNames {
     }
 }
 
-impl Names for HostNames {
+/// The known answer, or a new one.
+fn once<K: Eq + Hash, V: Clone>(known: &mut HashMap<K, V>, key: K, ask: impl FnOnce() -> V) -> V {
+    if let Some(answer) = known.get(&key) {
+        return answer.clone();
+    }
+    let answer = ask();
+    if known.len() < MOST_KNOWN {
+        known.insert(key, answer.clone());
+    }
+    answer
+}
+
+impl Names for HostNames<'_> {
     fn user_stack(&mut self, pid: u32, origin: u32, addresses: &[u64]) -> Vec<Frame> {
         let known = if pid == origin || is_alive(pid) { pid } else { origin };
         self.symbolizer.resolve(known, addresses).into_iter().map(frame).collect()
@@ -57,8 +118,11 @@ impl Names for HostNames {
     }
 
     fn file_path(&mut self, pid: u32, device: u32, inode: u64) -> Option<String> {
-        let files = self.files.entry(pid).or_insert_with(|| files_of(pid));
-        files.get(&(device >> 20, device & 0xf_ffff, inode)).cloned()
+        let files = &mut self.known.files;
+        once(&mut self.known.paths, (pid, device, inode), || {
+            let files = files.entry(pid).or_insert_with(|| files_of(pid));
+            files.get(&(device >> 20, device & 0xf_ffff, inode)).cloned()
+        })
     }
 
     fn syscall(&mut self, number: u16) -> String {
@@ -69,15 +133,28 @@ impl Names for HostNames {
     }
 
     fn process(&mut self, pid: u32) -> Option<String> {
-        command_name(pid)
+        if self.known.asked.insert(pid)
+            && let Some(name) = command_name(pid)
+            && (self.known.processes.len() < MOST_KNOWN || self.known.processes.contains_key(&pid))
+        {
+            self.known.processes.insert(pid, name);
+        }
+        self.known.processes.get(&pid).cloned()
     }
 
     fn place(&mut self, pid: u32, address: u64) -> Place {
-        self.symbolizer.place(pid, address).unwrap_or(Place::Unknown)
+        let symbolizer = &mut *self.symbolizer;
+        once(&mut self.known.places, (pid, address), || {
+            symbolizer.place(pid, address).unwrap_or(Place::Unknown)
+        })
     }
 
     fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]> {
         use std::os::unix::fs::FileExt as _;
+        // Who holds what is asked for once, at the end: a pool of 1,000 idle threads takes 20 ms.
+        if !self.known.is_last {
+            return None;
+        }
         // Fails at once where userfaultfd serves the memory, other than process_vm_readv(2).
         let memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
         let mut bytes = [0; 12];
@@ -87,8 +164,11 @@ impl Names for HostNames {
     }
 
     fn listener(&mut self, address: &str) -> Option<String> {
-        let listening = self.listening.get_or_insert_with(Listening::look);
-        Some(clean(listening.at(address)?.as_bytes()))
+        let listening = &mut self.known.listening;
+        once(&mut self.known.listeners, address.to_owned(), || {
+            let listening = listening.get_or_insert_with(Listening::look);
+            Some(clean(listening.at(address)?.as_bytes()))
+        })
     }
 
     fn stacks_done(&mut self) {

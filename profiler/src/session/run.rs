@@ -1,15 +1,15 @@
 //! Attaches, follows, and closes the books.
 
 mod chores;
+mod look;
 mod requests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use profiler_common::control::Policy;
-use profiler_common::thread::{FLAG_KERNEL_THREAD, ThreadRecord};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -17,14 +17,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::cost::{Meter, give_back_memory, own_cpu_time};
 use super::cpu::CpuWatch;
 use super::each::EachRequest;
-use super::names::HostNames;
+use super::names::KnownNames;
 use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
-use crate::collect::{Collector, Outcome};
-use crate::kernel::{Limits, Probes, Setup, Tables, from_boot_ns, monotonic_ns, sched_text};
-use crate::model::{Host, Nanos, Profile, Target, Trust, Walked, Window};
+use crate::collect::Collector;
+use crate::kernel::{Limits, Probes, Setup, Tables, monotonic_ns};
+use crate::model::{Nanos, Profile, Target};
 use crate::symbol::{Symbolizer, clean};
-use crate::target::{Selector, find_cgroup, is_alive, listeners_of, pids_below, threads_of};
+use crate::target::{Selector, find_cgroup, listeners_of, pids_below};
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -73,6 +73,23 @@ pub trait Progress {
     fn elapsed(&mut self, elapsed: Duration);
 }
 
+/// Somebody who wants to know what there is so far, several times in a window.
+pub trait Tap {
+    /// How often.
+    fn every(&self) -> Duration;
+    /// Everything since the window began.
+    ///
+    /// # Errors
+    /// Ends the window.
+    fn take(&mut self, profile: Profile) -> Result<()>;
+}
+
+/// Looks may take this share of a core in the long run: one part in so many. Where there are thousands of
+/// threads, they are less frequent for it.
+const LOOK_SHARE: u32 = 60;
+/// What they may take at first, when everything is named for the first time.
+const LOOK_BURST: Duration = Duration::from_secs(1);
+
 /// Records are drained this often: at 4 MiB and some 360 bytes for each thread that ends, the ring
 /// buffer has room for 100,000 ending threads a second.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
@@ -92,6 +109,7 @@ pub struct Session {
     tables: Tables,
     collector: Collector,
     symbolizer: Symbolizer,
+    names: KnownNames,
     seed_stacks: SeedStacks,
     walks: Walks,
     requested: HashSet<u32>,
@@ -105,6 +123,10 @@ pub struct Session {
     last_look: Instant,
     last_sweep: Instant,
     each: Option<EachRequest>,
+    /// When the window ended.
+    end: Option<Nanos>,
+    /// What looks have taken.
+    looking: Duration,
 }
 
 impl Session {
@@ -133,6 +155,7 @@ impl Session {
             tables,
             collector: Collector::new(Nanos(0)),
             symbolizer: Symbolizer::new(),
+            names: KnownNames::default(),
             seed_stacks: SeedStacks::new(),
             walks: Walks::new(),
             requested: HashSet::new(),
@@ -146,6 +169,8 @@ impl Session {
             last_look: now,
             last_sweep: now,
             each,
+            end: None,
+            looking: Duration::ZERO,
             options,
         };
         if session.options.selector == Selector::WholeHost {
@@ -238,6 +263,7 @@ impl Session {
         &mut self,
         stop: impl Future<Output = ()>,
         progress: &mut dyn Progress,
+        mut tap: Option<&mut dyn Tap>,
     ) -> Result<Ended> {
         let deadline = self.options.duration.map(|duration| self.began + duration);
         let mut ticks = tokio::time::interval_at(Instant::now() + DRAIN_EVERY, DRAIN_EVERY);
@@ -250,6 +276,7 @@ impl Session {
         let walks = unsafe {
             AsyncFd::register_with_interest(self.tables.walks_fd()?, Interest::READABLE)?
         };
+        let mut next_look = tap.as_ref().map(|tap| Instant::now() + tap.every());
         loop {
             tokio::select! {
                 ready = walks.readable() => {
@@ -259,6 +286,9 @@ impl Session {
                 () = &mut stop => return Ok(Ended::Asked),
                 () = until(deadline) => return Ok(Ended::Time),
                 _ = turns.tick(), if has_turns => self.drain_turns()?,
+                () = until(next_look), if tap.is_some() => {
+                    next_look = self.hand_over(&mut tap)?;
+                }
                 _ = ticks.tick() => {
                     if self.tick()? {
                         return Ok(Ended::TargetGone);
@@ -268,122 +298,18 @@ impl Session {
             }
         }
     }
-
-    /// Closes the window and the books, and takes the probes out of the kernel.
-    ///
-    /// # Errors
-    /// When the kernel's tables cannot be read.
-    pub async fn finish(mut self) -> Result<Profile> {
-        let end = self.close().await?;
-        self.cpu.close();
-        self.drain();
-        self.drain_turns()?;
-        let mut threads = Vec::new();
-        self.tables.for_each_thread(|_, thread| {
-            if thread.serial != 0 {
-                threads.push(*thread);
-            }
-        })?;
-        self.collector.close(end, &threads, std::mem::take(&mut self.seed_stacks));
-        let requests = self.take_requests()?;
-        let collector = &mut self.collector;
-        self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
-        self.tables.for_each_blame(|key, blame| collector.add_blame(&key, blame))?;
-        self.tables.for_each_kernel_lock(|key, stats| collector.add_kernel_lock(&key, stats))?;
-        let loss = self.tables.loss()?;
-        let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
-        let trust = self.costs(Duration::from_nanos(end.since(self.start).0));
-        let cpu = std::mem::take(&mut self.cpu).finish(&user_processes(&threads));
-        let Walks { mut stacks, origins, .. } = self.walks;
-        self.tables.for_each_stack(|id, stack| {
-            stacks.insert(id, Walked::from(stack));
-        })?;
-        let mut objects = HashMap::new();
-        self.tables.for_each_object(|id, object| {
-            objects.insert(id, *object);
-        })?;
-        let (mut reasons, mut queues) = (HashMap::new(), Vec::new());
-        self.tables.for_each_reason(|id, reason| {
-            reasons.insert(id, *reason);
-        })?;
-        self.tables.for_each_queue(|key, queue| queues.push((key, *queue)))?;
-        // Naming takes time and memory, which nothing of this is needed for.
-        drop((threads, self.tables, self.probes));
-        give_back_memory();
-        let mut names = HostNames::new(self.symbolizer, sched_text());
-        let mut profile = self.collector.finish(Outcome {
-            window: Window { start: self.start, end },
-            host: host(),
-            target: self.target,
-            cpu,
-            stacks,
-            stack_origins: origins,
-            objects,
-            reasons,
-            queues,
-            requests,
-            untracked,
-            loss,
-            trust,
-            names: &mut names,
-        });
-        profile.trust.refused_names = names.refused();
-        drop(names);
-        // Printing takes memory in other sizes than collecting did.
-        give_back_memory();
-        Ok(profile)
-    }
-
-    /// Ends the window a little ahead of time, so that every probe learns of the end before it
-    /// comes, and none writes past it.
-    async fn close(&mut self) -> Result<Nanos> {
-        let end = monotonic_ns() + AHEAD.as_nanos() as u64;
-        self.probes.close_window(end)?;
-        tokio::time::sleep(2 * AHEAD).await;
-        Ok(Nanos(end))
-    }
-
-    /// Living threads of the target that the probes had no place for.
-    fn untracked(&self, threads: &[ThreadRecord]) -> Vec<(u32, u32, String, u64)> {
-        let known: HashSet<u32> = threads.iter().map(|thread| thread.tid).collect();
-        let pids = match self.options.selector {
-            Selector::WholeHost => pids_below(&[1, 2]).unwrap_or_default(),
-            _ => {
-                let mut pids: HashSet<u32> = self.requested.clone();
-                pids.extend(threads.iter().map(|thread| thread.pid));
-                let roots: Vec<u32> = pids.into_iter().filter(|pid| is_alive(*pid)).collect();
-                if self.options.children { pids_below(&roots).unwrap_or_default() } else { roots }
-            }
-        };
-        pids.into_iter()
-            .flat_map(|pid| {
-                let threads = threads_of(pid).into_iter();
-                threads.map(move |(tid, comm, start)| (pid, tid, comm, from_boot_ns(start)))
-            })
-            .filter(|(_, tid, _, _)| !known.contains(tid))
-            .collect()
-    }
-
-    fn costs(&mut self, window: Duration) -> Trust {
-        let meter = self.meter.take();
-        let cost = meter.and_then(|meter| meter.finish(window, &mut self.probes, &self.tables));
-        Trust {
-            probe_ns: cost.map(|cost| Nanos(cost.ns)),
-            probe_runs: cost.map(|cost| cost.runs),
-            collector_cpu_ns: own_cpu_time().since(self.cpu_before),
-            table_bytes: self.tables.memory_bytes(),
-            refused_rows: self.walks.refused_rows,
-            switched_off: self.probes.switched_off().iter().map(|&name| name.to_owned()).collect(),
-            ..Trust::default()
-        }
-    }
 }
 
-/// The processes of these threads, those of the kernel excepted: it pins its own.
-fn user_processes(threads: &[ThreadRecord]) -> Vec<u32> {
-    let user = threads.iter().filter(|thread| thread.flags & FLAG_KERNEL_THREAD == 0);
-    let pids: BTreeSet<u32> = user.map(|thread| thread.pid).filter(|pid| *pid != 0).collect();
-    pids.into_iter().collect()
+impl Session {
+    /// Hands out what there is so far, and tells when to do so next.
+    fn hand_over(&mut self, tap: &mut Option<&mut dyn Tap>) -> Result<Option<Instant>> {
+        let Some(tap) = tap else { return Ok(None) };
+        let began = Instant::now();
+        tap.take(self.so_far()?)?;
+        self.looking += began.elapsed();
+        let paid = self.began + self.looking.saturating_sub(LOOK_BURST) * LOOK_SHARE;
+        Ok(Some(paid.max(began + tap.every())))
+    }
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -416,13 +342,4 @@ fn policy(options: &Options) -> Result<Policy> {
         _ => {}
     }
     Ok(policy)
-}
-
-fn host() -> Host {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    Host {
-        name: read("/proc/sys/kernel/hostname"),
-        kernel: read("/proc/sys/kernel/osrelease"),
-        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    }
 }

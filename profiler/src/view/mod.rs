@@ -2,6 +2,7 @@
 
 mod bars;
 mod color;
+mod compare;
 mod cpu;
 mod export;
 mod graph;
@@ -19,7 +20,8 @@ mod verdict;
 mod waits;
 mod words;
 
+pub use compare::{Moment, render_comparison, render_spike};
 pub use export::{Table, Waits, csv, flame_graph, folded, pprof};
 pub use graph::dot;
-pub use json::{DocumentOptions, document};
+pub use json::{DocumentOptions, comparison, document};
 pub use text::{TextOptions, render, render_graph, render_locks, render_requests};

@@ -81,7 +81,7 @@ impl Load {
         let samples = &service.samples;
         let sampled = |sum| (samples.looks > 0).then(|| ratio(sum, samples.looks));
         let rate = rate(count, window);
-        let in_flight = (count > 0).then_some(service.in_flight_mean);
+        let in_flight = (count > 0).then(|| service.in_flight.share_of(window.duration()));
         Self {
             rate,
             in_flight,

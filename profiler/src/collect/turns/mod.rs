@@ -34,7 +34,7 @@ const SERVICES_KEPT: usize = 256;
 const PLACES_KEPT: usize = 4_096;
 
 /// The requests of a window.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Turns {
     window_start: u64,
     services: HashMap<u64, ServiceSums>,
@@ -130,6 +130,16 @@ impl Turns {
     pub fn unfinished(&self, conn: &Conn) -> Option<Turn> {
         let is_answered = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;
         (is_answered && conn.turn.last_sent_ns > self.window_start).then_some(conn.turn)
+    }
+
+    /// From now on, other requests are recent.
+    pub fn forget_recent(&mut self) {
+        self.services.values_mut().for_each(ServiceSums::forget_recent);
+    }
+
+    /// The slowest requests are those of the whole window, and the recent ones.
+    pub fn list_recent(&mut self) {
+        self.services.values_mut().for_each(ServiceSums::list_recent);
     }
 
     /// A record came that is none.

@@ -148,16 +148,19 @@ impl Naming<'_, '_> {
                 own: server.own,
             })
             .collect();
-        servers.sort_by_key(|server| (Reverse(server.count), server.tid));
+        servers.sort_by_key(|server| (Reverse(server.count), server.tid, server.pid));
+        let mut slowest: Vec<SlowRequest> =
+            sums.slowest.into_iter().map(|slow| self.slow(slow)).collect();
+        slowest.sort_by_key(SlowRequest::order);
         Service {
             address: self.address(id),
             process,
             pids: sums.pids.into_iter().map(Pid).collect(),
             groups,
-            slowest: sums.slowest.into_iter().map(|slow| self.slow(slow)).collect(),
+            slowest,
             servers,
             samples: sums.samples,
-            in_flight_mean: sums.timeline.mean(self.outcome.window.end.0),
+            in_flight: sums.timeline.all(),
             in_flight_most: sums.timeline.most(),
             accept,
         }

@@ -1,23 +1,23 @@
 //! Sums over the requests of a service, and of those that ask for the same.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINED, Turn};
 
 use super::bands::Bands;
 use super::timeline::Timeline;
 use super::wire::budget;
-use crate::model::{Budget, Durations, Nanos, Samples};
+use crate::model::{Budget, Durations, Nanos, SLOWEST_KEPT, Samples};
 
-/// The slowest requests kept of a service.
-const SLOWEST_KEPT: usize = 100;
+/// Of these, those kept of each part of a window that is looked at on its own.
+const RECENT_KEPT: usize = 10;
 /// Threads of a service kept apart; beyond, they share a row.
 const SERVERS_KEPT: usize = 1_024;
 /// Processes of a service kept by number.
 const PIDS_KEPT: usize = 64;
 
 /// Requests of a service for the same thing.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Group {
     pub latency: Durations,
     pub max: Nanos,
@@ -48,6 +48,7 @@ impl Group {
 }
 
 /// One request of the slowest.
+#[derive(Clone)]
 pub struct Slow {
     pub label: u64,
     pub arrival: Nanos,
@@ -70,9 +71,12 @@ pub struct ServerSums {
 }
 
 /// The requests of a service.
+#[derive(Clone)]
 pub struct ServiceSums {
     pub groups: HashMap<u64, Group>,
     pub slowest: Vec<Slow>,
+    /// The slowest since they were last asked for.
+    recent: Vec<Slow>,
     /// By process and thread; (0, 0) for the rest.
     pub servers: HashMap<(u32, u32), ServerSums>,
     pub pids: BTreeSet<u32>,
@@ -85,6 +89,7 @@ impl ServiceSums {
         Self {
             groups: HashMap::new(),
             slowest: Vec::new(),
+            recent: Vec::new(),
             servers: HashMap::new(),
             pids: BTreeSet::new(),
             samples: Samples::default(),
@@ -116,9 +121,12 @@ impl ServiceSums {
         place: Option<u32>,
         is_pipelined: bool,
     ) {
-        let full = self.slowest.len() >= SLOWEST_KEPT;
-        let is_slow = self.slowest.last().is_none_or(|last| latency > last.latency);
-        if is_pipelined || (full && !is_slow) {
+        let has_place = |slowest: &[Slow], kept: usize| {
+            slowest.len() < kept || slowest.last().is_none_or(|last| latency > last.latency)
+        };
+        let is_slow = has_place(&self.slowest, SLOWEST_KEPT);
+        let is_recent = has_place(&self.recent, RECENT_KEPT);
+        if is_pipelined || !(is_slow || is_recent) {
             return;
         }
         let slow = Slow {
@@ -132,9 +140,25 @@ impl ServiceSums {
             longest: place.map(|place| (place, Nanos(turn.longest.ns))),
             calls: u64::from(turn.calls_count),
         };
-        let place = self.slowest.partition_point(|other| other.latency >= latency);
-        self.slowest.insert(place, slow);
-        self.slowest.truncate(SLOWEST_KEPT);
+        if is_recent {
+            keep(&mut self.recent, slow.clone(), RECENT_KEPT);
+        }
+        if is_slow {
+            keep(&mut self.slowest, slow, SLOWEST_KEPT);
+        }
+    }
+
+    /// Forgets which requests are recent.
+    pub fn forget_recent(&mut self) {
+        self.recent.clear();
+    }
+
+    /// Adds the recent ones to the slowest.
+    pub fn list_recent(&mut self) {
+        let listed = |slow: &Slow| (slow.arrival, slow.pid, slow.tid);
+        let known: HashSet<_> = self.slowest.iter().map(listed).collect();
+        let recent = std::mem::take(&mut self.recent).into_iter();
+        self.slowest.extend(recent.filter(|slow| !known.contains(&listed(slow))));
     }
 
     /// Adds a look at the connections.
@@ -148,4 +172,11 @@ impl ServiceSums {
         samples.connections = look.connections;
         samples.multiplexed = look.multiplexed;
     }
+}
+
+/// Keeps a request among the slowest.
+fn keep(slowest: &mut Vec<Slow>, slow: Slow, kept: usize) {
+    let place = slowest.partition_point(|other| other.latency >= slow.latency);
+    slowest.insert(place, slow);
+    slowest.truncate(kept);
 }

@@ -1,5 +1,7 @@
 //! How many requests are in flight, over time.
 
+use crate::model::Nanos;
+
 /// Length of a slot at first. It doubles when a window has more slots than are kept.
 const FIRST_WIDTH_NS: u64 = 10_000_000;
 
@@ -46,10 +48,9 @@ impl Timeline {
         self.width *= 2;
     }
 
-    /// Requests in flight on average, up to this instant.
-    pub fn mean(&self, end: u64) -> f64 {
-        let all: u64 = self.busy_ns.iter().sum();
-        all as f64 / end.saturating_sub(self.start).max(1) as f64
+    /// Time that requests were in flight, added up.
+    pub fn all(&self) -> Nanos {
+        Nanos(self.busy_ns.iter().sum())
     }
 
     /// Requests in flight in the slot in which there were most.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use profiler_common::turn::Conn;
+use profiler_common::turn::{Conn, Turn};
 use tokio::time::Instant;
 
 use super::Session;
-use crate::collect::{ConnLook, RequestNotes, last_call};
+use crate::collect::{Collector, ConnLook, RequestNotes, last_call};
 use crate::target::unix_sockets_of;
 
 /// Requests in flight are counted this often: reading a table of 500 connections takes 0.3 ms.
@@ -72,12 +72,15 @@ impl Session {
         }
     }
 
-    /// What the tables hold about requests, when the window is over.
-    pub(super) fn take_requests(&mut self) -> Result<RequestNotes> {
-        let mut found = RequestNotes::default();
-        let Some(turns) = self.collector.turns() else { return Ok(found) };
+    /// What the tables hold about requests at the end, and those that have been answered and that the
+    /// probes have not handed over.
+    pub(super) fn take_requests(
+        &self,
+        collector: &mut Collector,
+    ) -> Result<(RequestNotes, Vec<Turn>)> {
+        let (mut found, mut open) = (RequestNotes::default(), Vec::new());
+        let Some(turns) = collector.turns() else { return Ok((found, open)) };
         let tables = &self.tables.requests;
-        let mut open = Vec::new();
         tables.for_each_conn(|conn| {
             open.extend(turns.unfinished(conn));
             found.peers.extend(last_call(conn));
@@ -85,15 +88,11 @@ impl Session {
         for turn in &open {
             turns.add(turn);
         }
-        if let Some(mut each) = self.each.take() {
-            each.add(&open, tables)?;
-            each.finish()?;
-        }
         tables.for_each_label(|id, label| {
             found.labels.insert(id, *label);
         })?;
         tables.for_each_peer(|key, stats| found.peers.push((key, *stats)))?;
         tables.for_each_listener(|listener| found.listeners.push(*listener))?;
-        Ok(found)
+        Ok((found, open))
     }
 }

@@ -1,11 +1,14 @@
 //! The document for programs: docs/json.md, docs/schema/dwell-1.schema.json.
 
+mod compare;
 mod graph;
 mod lazy;
 mod load;
 mod locks;
 mod requests;
 mod verdict;
+
+pub use compare::comparison;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};

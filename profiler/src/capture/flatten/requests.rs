@@ -1,0 +1,148 @@
+//! Takes requests apart.
+
+use super::Flattener;
+use crate::capture::PRESENT;
+use crate::capture::figures::Figures;
+use crate::capture::thing::{self, Kind, ThingId};
+use crate::model::{
+    Band, PeerId, PlaceId, RequestGroup, RequestLabel, Requests, Service, SlowRequest, part_name,
+};
+
+/// The numbers of peers and places.
+struct Known {
+    peers: Vec<ThingId>,
+    places: Vec<ThingId>,
+}
+
+impl Known {
+    fn peer(&self, id: PeerId) -> Option<ThingId> {
+        self.peers.get(id.0 as usize).copied()
+    }
+
+    fn place(&self, id: PlaceId) -> Option<ThingId> {
+        self.places.get(id.0 as usize).copied()
+    }
+}
+
+impl Flattener {
+    pub(super) fn requests(&mut self, requests: &mut Requests) {
+        let nothing = thing::Nothing {};
+        self.thing((Kind::Requests, None), (), &nothing, |visit| visit.requests(requests));
+        let peers = self.peers(requests);
+        let places = self.places(requests);
+        let known = Known { peers, places };
+        for service in &mut requests.services {
+            self.service(service, &known);
+        }
+        // What was slow stays so, when there are slower ones.
+        for slow in &self.slow {
+            let mut present = Figures::default();
+            present.push(PRESENT, 1);
+            self.table.set(slow.0, present);
+        }
+    }
+
+    fn peers(&mut self, requests: &mut Requests) -> Vec<ThingId> {
+        let mut seen = std::collections::HashMap::new();
+        let mut ids = Vec::with_capacity(requests.peers.len());
+        for peer in &mut requests.peers {
+            let body = thing::Peer {
+                pid: peer.pid,
+                process: peer.process.clone(),
+                address: peer.address.clone(),
+                behind: peer.behind.clone(),
+                serving: peer.serving,
+            };
+            let nth = seen.entry((peer.address.clone(), peer.serving)).or_insert(0_u32);
+            *nth += 1;
+            let key = (&body.address, body.serving, *nth);
+            ids.push(self.thing((Kind::Peer, None), key, &body, |visit| visit.peer(peer)));
+        }
+        ids
+    }
+
+    fn places(&mut self, requests: &Requests) -> Vec<ThingId> {
+        let mut ids = Vec::with_capacity(requests.places.len());
+        // They keep their order.
+        for (number, place) in requests.places.iter().enumerate() {
+            let syscall = &place.syscall;
+            let body = thing::WaitPlace {
+                pid: place.pid,
+                waiting: self.waiting((place.kind, syscall), &place.object, &place.stack),
+                reason: place.reason.and_then(|reason| self.reason_of(reason)),
+            };
+            ids.push(self.thing((Kind::Place, None), number, &body, |_| {}));
+        }
+        ids
+    }
+
+    fn service(&mut self, service: &mut Service, known: &Known) {
+        let body = thing::Service {
+            address: service.address.clone(),
+            process: service.process.clone(),
+            pids: service.pids.clone(),
+        };
+        let key = service.address.clone();
+        let id = self.thing((Kind::Service, None), key, &body, |visit| visit.service(service));
+        for group in &mut service.groups {
+            self.group(id, group, known);
+        }
+        for slow in &service.slowest {
+            self.slow(id, slow, known);
+        }
+        for server in &mut service.servers {
+            let body = thing::Server { pid: server.pid, tid: server.tid };
+            let key = (server.pid, server.tid);
+            self.thing((Kind::Server, Some(id)), key, &body, |visit| visit.server(server));
+        }
+    }
+
+    fn group(&mut self, service: ThingId, group: &mut RequestGroup, known: &Known) {
+        let body = label(&group.label);
+        let key = group.label.clone();
+        let kind = (Kind::Group, Some(service));
+        let id = self.thing(kind, key, &body, |visit| visit.group(group));
+        for band in &mut group.bands {
+            self.band(id, band, known);
+        }
+    }
+
+    fn band(&mut self, group: ThingId, band: &mut Band, known: &Known) {
+        let body = thing::Band { low: band.low, high: band.high };
+        let kind = (Kind::Band, Some(group));
+        let id = self.thing(kind, band.low, &body, |visit| visit.band(band));
+        for (place, count, time) in &mut band.longest {
+            let Some(place) = known.place(*place) else { continue };
+            let body = thing::Longest { place };
+            let kind = (Kind::Longest, Some(id));
+            self.thing(kind, place, &body, |visit| visit.longest((count, time)));
+        }
+        for called in &mut band.calls {
+            let Some(peer) = known.peer(called.peer) else { continue };
+            let body = thing::Called { peer };
+            self.thing((Kind::Called, Some(id)), peer, &body, |visit| visit.called(called));
+        }
+    }
+
+    fn slow(&mut self, service: ThingId, slow: &SlowRequest, known: &Known) {
+        let parts = slow.budget.parts().filter(|(_, time)| time.0 > 0);
+        let body = thing::Slow {
+            label: label(&slow.label),
+            arrival: slow.arrival,
+            latency: slow.latency,
+            first_byte: slow.first_byte,
+            pid: slow.pid,
+            tid: slow.tid,
+            parts: parts.map(|(part, time)| (part_name(part).to_owned(), time)).collect(),
+            longest: slow.longest.and_then(|(place, time)| Some((known.place(place)?, time))),
+            calls: slow.calls,
+        };
+        let key = (slow.arrival, slow.latency, slow.pid, slow.tid);
+        let id = self.thing((Kind::Slow, Some(service)), key, &body, |_| {});
+        self.slow.insert(id);
+    }
+}
+
+fn label(label: &RequestLabel) -> thing::Label {
+    thing::Label { protocol: label.protocol.to_owned(), text: label.text.clone() }
+}

@@ -1,0 +1,60 @@
+//! `dwell compare`.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::arguments::Compare;
+use super::output;
+use crate::analyze::{Series, choose_service, compare_all};
+use crate::capture::{Part, Recording};
+
+/// Runs `dwell compare`.
+///
+/// # Errors
+/// One that says what to do.
+pub fn run(options: &Compare) -> Result<()> {
+    let mut recordings = Vec::new();
+    for file in &options.files {
+        let recording = Recording::open(file)?;
+        let part = recording.part(options.part.from, options.part.to)?;
+        recordings.push((name(file, &options.files), recording, part));
+    }
+    let mut all = Vec::new();
+    for (name, recording, part) in &recordings {
+        let version = recording.version()?;
+        all.push(Series::new(name.clone(), version, recording.profile(*part)?));
+    }
+    choose_service(&mut all);
+    for (series, (_, recording, part)) in all.iter_mut().zip(&recordings) {
+        add_slices(series, recording, *part)?;
+    }
+    let compared = compare_all(&all);
+    if options.json {
+        return output::write_json(&crate::view::comparison(&all, &compared));
+    }
+    output::print_comparison(&all, &compared)
+}
+
+/// Adds each slice of a part.
+///
+/// # Errors
+/// When the recording is damaged.
+pub fn add_slices(series: &mut Series, recording: &Recording, part: Part) -> Result<()> {
+    recording.each_slice(part, |_, slice| {
+        series.add(&slice);
+        Ok(())
+    })
+}
+
+/// The name of the file, or so much of its path as tells it from the others.
+fn name(file: &Path, all: &[std::path::PathBuf]) -> String {
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_owned();
+    let is_alone = all.iter().filter(|other| stem(other) == stem(file)).count() == 1;
+    let name = if is_alone {
+        stem(file).to_string_lossy().into_owned()
+    } else {
+        file.display().to_string()
+    };
+    crate::symbol::clean(name.as_bytes())
+}
