@@ -52,6 +52,11 @@ impl Dwell {
         Self::start_verb("requests", arguments)?.attached()
     }
 
+    /// Starts `dwell record --json` with these arguments and waits until its window begins.
+    pub fn record<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        Self::start_verb("record", arguments)?.attached()
+    }
+
     /// Runs another verb to its end, and gives what it prints for people.
     ///
     /// # Errors

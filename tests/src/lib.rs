@@ -8,6 +8,7 @@
 //! - [`half_cpu`] holds a process back;
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
 //! - [`servers`] starts real servers and the programs that load them;
+//! - [`recording`] makes recordings, and has them reported and compared;
 //! - [`requests`] starts servers and clients that note each request.
 
 pub mod books;
@@ -26,6 +27,7 @@ pub mod outcome;
 pub mod proc;
 pub mod process;
 pub mod random;
+pub mod recording;
 pub mod requests;
 pub mod schedstat;
 pub mod servers;
