@@ -202,6 +202,40 @@ fn what_cannot_be_written_is_said_before_anything_is_measured() -> Result<()> {
         ensure!(said.lines().count() == 1 && said.contains(why), "{path}: {said}");
     }
     ensure!(fs::read(&precious)? == b"precious", "it was overwritten");
+    // Above the largest that Linux gives out.
+    let nobody = (1 << 22).to_string();
+    let file = folder.path("nobody.dwell");
+    let mut command = dwell::command()?;
+    command.args(["record", "-p", &nobody, "-d", "1s", "-o"]).arg(&file).stdin(Stdio::null());
+    let output = command.output()?;
+    ensure!(output.status.code() == Some(1), "{}", output.status);
+    ensure!(!file.exists(), "a recording of nothing was left");
+    Ok(())
+}
+
+#[test]
+fn an_export_of_a_recording_says_what_its_report_says() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let folder = Folder::new(TMP)?;
+    let file = folder.path("export.dwell");
+    let mut workload = Workload::start(WORKLOAD, &["lock-queue", "--seconds", "20"])?;
+    workload.go()?;
+    record(&[workload.pid()], &file, &["-d", "3s"])?.finish(ENDED)?.document()?;
+    let export = |options: &[&str]| {
+        let file = file.display().to_string();
+        let arguments = [&["--recording", &file, "--from", "1s", "--format"], options].concat();
+        dwell::Dwell::text("export", &arguments)
+    };
+    let (document, text) = replay(&file, &["--from", "1s"])?;
+    let waited: u64 = document.body.waits.iter().map(|wait| wait.total_ns).sum();
+    let folded = export(&["folded", "--idle"])?;
+    let value = |line: &str| line.rsplit(' ').next().unwrap_or_default().parse::<u64>();
+    let sum: u64 = folded.lines().map(value).sum::<Result<_, _>>()?;
+    ensure!(sum == waited, "{sum} ns of {waited}");
+    is_same(&text, &export(&["json"])?)?;
+    let picture = export(&["flamegraph"])?;
+    ensure!(picture.contains("<svg") && picture.contains("mutex"), "{picture}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{Export, ExportFormat, ExportTable};
 use super::{attach, output};
+use crate::capture::Recording;
 use crate::model::Profile;
 use crate::view::{self, DocumentOptions, Table, Waits};
 
@@ -17,7 +18,13 @@ use crate::view::{self, DocumentOptions, Table, Waits};
 /// One that says what to do.
 pub fn run(export: Export) -> Result<()> {
     let place = Place::of(&export)?;
-    let profile = attach::follow(&export.follow, export.requests())?;
+    let profile = match &export.recording {
+        Some(file) => {
+            let recording = Recording::open(file)?;
+            recording.profile(recording.part(export.from, export.to)?)?
+        }
+        None => attach::follow(&export.follow, export.requests())?,
+    };
     match content(&profile, &export)? {
         Some(bytes) => place.write(|out| out.write_all(&bytes)),
         None => place.write(|out| output::document_to(out, &profile, DocumentOptions::default())),

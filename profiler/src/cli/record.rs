@@ -32,8 +32,7 @@ pub fn run(record: &Record) -> Result<()> {
     let followed = attach::follow_with(&record.follow, requests, Some(&mut recorder));
     let profile = match followed {
         Ok(profile) => profile,
-        // What the writer has to say is the cause.
-        Err(error) => return Err(recorder.finish(None).err().unwrap_or(error)),
+        Err(error) => return Err(failed(recorder, &record.output, error)),
     };
     let wants_report = record.report || record.json;
     let summary = recorder.finish(Some(profile.clone()))?;
@@ -43,6 +42,22 @@ pub fn run(record: &Record) -> Result<()> {
         return output::print(&profile, record.json, report);
     }
     Ok(())
+}
+
+/// Leaves what was written, and no file where that is nothing.
+fn failed(recorder: Recorder, path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match recorder.finish(None) {
+        Ok(summary) if summary.slices == 0 => {
+            let _gone = std::fs::remove_file(path);
+            error
+        }
+        Ok(summary) => {
+            tell(path, summary);
+            error
+        }
+        // What the writer has to say is the cause.
+        Err(cause) => cause,
+    }
 }
 
 fn tell(path: &Path, summary: Summary) {

@@ -104,6 +104,9 @@ fn verdict(before: &Series, after: &Series, pair: &Comparison) -> String {
     let whole = &pair.whole;
     let noise = time(whole.noise);
     match pair.outcome() {
+        Outcome::Same if whole.before.max(whole.after) <= 0.0 => {
+            format!("Neither recording has requests, or waits inside work, of {what}.")
+        }
         Outcome::Same => format!(
             "No difference beyond noise: {what} takes {} {} in {}, and {} in {} (± {noise}).",
             time(whole.before),

@@ -1,11 +1,13 @@
 //! Options of exports, completions and manual pages.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 use super::{Follow, LabelArguments};
+use crate::cli::duration;
 use crate::session::RequestOptions;
 
 const EXPORT_EXAMPLES: &str = "\
@@ -15,11 +17,16 @@ Examples:
   dwell export --format pprof -p 4711 -d 10s -o waits.pb.gz
   go tool pprof -top waits.pb.gz
   dwell export --format csv --table threads -a -d 5s > threads.csv
+  dwell export --format flamegraph --recording api.dwell --from 90s --to 2m -o waits.svg
 
 dwell does not measure what runs on a CPU, so the graphs show waits. Those inside work alone, unless
 --idle is given: idle threads would hide them.
 
 Exit codes: 0 written, 1 failure, 2 usage.";
+
+/// What only a recording has does not go with these. (`requires` would be satisfied by any of them: the
+/// recording is in one group with them.)
+const LIVE: [&str; 5] = ["pid", "comm", "cgroup", "all", "command"];
 
 /// Options of `export`.
 #[derive(Debug, Args)]
@@ -28,6 +35,24 @@ pub struct Export {
     /// Whom to follow, and how.
     #[command(flatten)]
     pub follow: Follow,
+
+    /// A recording instead of a live target (no root needed)
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "TargetArguments",
+        conflicts_with_all = ["no_children", "duration", "each", "no_labels"]
+    )]
+    pub recording: Option<PathBuf>,
+
+    /// Leave out what was before: time since the beginning of the recording
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_offset,
+          conflicts_with_all = LIVE)]
+    pub from: Option<Duration>,
+
+    /// Leave out what was after: time since the beginning of the recording
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with_all = LIVE)]
+    pub to: Option<Duration>,
 
     /// In which format
     #[arg(long, value_enum, help_heading = "Export")]
