@@ -239,6 +239,34 @@ fn an_export_of_a_recording_says_what_its_report_says() -> Result<()> {
     Ok(())
 }
 
+/// Point 2, of space: a steady service with 100 threads. What is written at first, names and stacks, is
+/// written once.
+#[test]
+fn a_steady_service_takes_a_megabyte_a_minute() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let folder = Folder::new(TMP)?;
+    let file = folder.path("steady.dwell");
+    let plans = ["--plan", "sleep:2000", "--plan", "lock:500:10"];
+    let model = ["--model", "pool", "--workers", "100"];
+    let server = Server::tcp(WORKLOAD, &[&model[..], &plans].concat())?;
+    let load = ["--connections", "100", "--threads", "2", "--requests", "12000", "--rate", "500"];
+    let client = Client::start(WORKLOAD, server.place(), &load)?;
+    let driving = thread::spawn(move || client.drive());
+    let recorder = record(&[server.pid()], &file, &["-d", "20s"])?;
+    thread::sleep(Duration::from_secs(8));
+    let early = fs::metadata(&file)?.len();
+    recorder.finish(ENDED)?.document()?;
+    let late = fs::metadata(&file)?.len();
+    let threads = replay(&file, &[])?.0.body.threads.len();
+    let _answers = driving.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    ensure!(threads > 100, "{threads} threads");
+    // At least eleven seconds lie between.
+    let a_minute = late.saturating_sub(early) * 60 / 11;
+    ensure!(late > early && a_minute <= 1_000_000, "{early} to {late}: {a_minute} bytes a minute");
+    Ok(())
+}
+
 #[test]
 fn a_flight_recorder_keeps_the_last_part() -> Result<()> {
     need_root!();

@@ -35,7 +35,7 @@ pub use graph::{End, Graph, Leaf, Source, What, graph};
 pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
-pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, locks, taken_in};
+pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, lock_at, locks, taken_in};
 pub use requests::{
     Accepting, Change, Dependency, Doubtful, Fan, GroupRow, Load, Quantiles, ServiceRows, Set,
     Sets, Spread, dependencies, services,

@@ -192,12 +192,15 @@ fn metric(metric: &Metric) -> String {
 }
 
 fn wait_name(wait: &WaitName) -> String {
-    let kind = match wait.kind {
-        State::Futex => "lock or condition",
-        kind => words::activity(Activity::Blocked(kind)),
-    };
     let mut name = wait.process.as_ref().map(|process| format!("{process}: ")).unwrap_or_default();
-    name.push_str(kind);
+    name.push_str(match (wait.lock, wait.kind) {
+        (Some((sort, _)), _) => words::sort(sort),
+        (None, State::Futex) => "lock or condition",
+        (None, kind) => words::activity(Activity::Blocked(kind)),
+    });
+    if let Some((_, Some(thing))) = wait.lock {
+        name.push_str(&format!(" on {thing}"));
+    }
     if let Some(object) = &wait.object {
         name.push_str(&format!(", {object}"));
     }

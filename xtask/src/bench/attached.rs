@@ -139,14 +139,13 @@ impl Process {
         Ok(Self { child: Bounded::spawn(command)?, tool, said, printed })
     }
 
-    /// dwell says so; for a tool that runs in BPF, the kernel does: its programs run; perf begins
-    /// its file.
+    /// dwell says so; perf begins its file; for another, the kernel says that its programs run.
     fn wait_until_attached(&mut self, tool: Tool, recording: Option<&Path>) -> Result<()> {
         let start = Instant::now();
         loop {
             let attached = match recording {
+                _ if tool.is_dwell() => self.said().contains("attached"),
                 Some(file) => fs::metadata(file).is_ok_and(|file| file.len() > 0),
-                None if tool.is_dwell() => self.said().contains("attached"),
                 None => programs::spent()?.any_runs(&usage::programs(self.child.pid())),
             };
             if attached {

@@ -54,6 +54,8 @@ const COLLECTOR_CPU_AT: &str = "1000 threads";
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 const RSS_MIB: f64 = 64.0;
 const RSS_AT: &str = "10000 threads";
+/// Share of one CPU that recording takes beyond attaching, at any rate of switches.
+const RECORD_CPU: f64 = 0.03;
 
 /// The bars of a scenario, of which only some of the loads may have been measured.
 pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
@@ -97,9 +99,26 @@ pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
             ]
         }
         Scenario::Switches => {
-            let lost = loads.iter().filter_map(|load| load.of(Tool::Dwell)?.lost);
-            let events = lost.map(|lost| lost.events as f64).reduce(|a, b| a + b);
-            vec![Bar::new("dwell: events lost, at all rates together", events, 0.0)]
+            let lost = |tool| {
+                let lost = loads.iter().filter_map(move |load| load.of(tool)?.lost);
+                lost.map(|lost| lost.events as f64).reduce(|a, b| a + b)
+            };
+            let beyond = loads
+                .iter()
+                .filter_map(|load| Some(load.of(Tool::DwellRecord)?.cpu_beyond_dwell?.median));
+            vec![
+                Bar::new("dwell: events lost, at all rates together", lost(Tool::Dwell), 0.0),
+                Bar::new(
+                    "dwell record: events lost, at all rates together",
+                    lost(Tool::DwellRecord),
+                    0.0,
+                ),
+                Bar::new(
+                    "dwell record: share of one CPU beyond attach, the largest of all rates",
+                    beyond.reduce(f64::max),
+                    RECORD_CPU,
+                ),
+            ]
         }
         _ => {
             debug_assert_eq!(scenario.view(), View::Throughput);

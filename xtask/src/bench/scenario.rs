@@ -193,7 +193,7 @@ impl Scenario {
             Tool::DwellRequests,
         ];
         // Not bpftrace: at 10,000 threads it names stacks for minutes after its end.
-        const GROWTH: &[Tool] = &[Tool::Offcputime, Tool::Dwell];
+        const GROWTH: &[Tool] = &[Tool::Offcputime, Tool::Dwell, Tool::DwellRecord];
         match self.view() {
             View::Cost => &Tool::ALL,
             View::Throughput if self.serves() => SERVED,

@@ -51,6 +51,8 @@ pub struct Figures {
     pub loss_beyond_dwell: Option<Spread>,
     /// Share of one CPU that its own process takes while it is attached.
     pub cpu_share: Spread,
+    /// Of that, what it takes more than dwell without requests.
+    pub cpu_beyond_dwell: Option<Spread>,
     /// Nanoseconds on a CPU from its start to its end.
     pub total_cpu_ns: Spread,
     /// Memory resident while it is attached, in bytes.
@@ -123,6 +125,9 @@ impl Figures {
                 Some(1.0 - run.rate() / dwell.rate())
             }),
             cpu_share: all(Run::cpu_share)?,
+            cpu_beyond_dwell: against(Tool::Dwell, |run, dwell| {
+                Some(run.cpu_share() - dwell.cpu_share())
+            }),
             total_cpu_ns: all(|run| run.bill.total_cpu_ns as f64)?,
             attached_rss: all(|run| run.bill.attached_rss as f64)?,
             peak_rss: all(|run| run.bill.peak_rss as f64)?,

@@ -38,6 +38,8 @@ pub enum Tool {
     DwellNoStacks,
     /// dwell, another process being its target
     DwellOther,
+    /// dwell without requests, and a recording of it
+    DwellRecord,
 }
 
 /// Where the tools find what they need.
@@ -50,7 +52,7 @@ pub struct Kit {
 
 impl Tool {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Empty,
         Self::Offcputime,
@@ -61,6 +63,7 @@ impl Tool {
         Self::DwellRequests,
         Self::DwellNoStacks,
         Self::DwellOther,
+        Self::DwellRecord,
     ];
 
     /// What the tables call it.
@@ -76,12 +79,20 @@ impl Tool {
             Self::DwellRequests => "dwell, with requests",
             Self::DwellNoStacks => "dwell --no-stacks",
             Self::DwellOther => "dwell, another process",
+            Self::DwellRecord => "dwell record",
         }
     }
 
     /// Whether it takes dwell's program.
     pub fn is_dwell(self) -> bool {
-        matches!(self, Self::Dwell | Self::DwellRequests | Self::DwellNoStacks | Self::DwellOther)
+        matches!(
+            self,
+            Self::Dwell
+                | Self::DwellRequests
+                | Self::DwellNoStacks
+                | Self::DwellOther
+                | Self::DwellRecord
+        )
     }
 
     /// Whether it is somebody else's, and shows user stacks as dwell does.
@@ -96,7 +107,11 @@ impl Tool {
 
     /// The file it writes its recording to, if it does.
     pub fn recording(self, kit: &Kit) -> Option<PathBuf> {
-        (self == Self::PerfSched).then(|| kit.folder.join("perf-sched.data"))
+        match self {
+            Self::PerfSched => Some(kit.folder.join("perf-sched.data")),
+            Self::DwellRecord => Some(kit.folder.join("record.dwell")),
+            _ => None,
+        }
     }
 
     /// How it is started on a target; `None` where there is no process to start. `bystander` is a
@@ -115,14 +130,19 @@ impl Tool {
                 command.args(["sched", "record", "-o"]).args(self.recording(kit));
                 Some(command)
             }
-            Self::Dwell => Some(dwell(&kit.dwell, target, &["--no-requests"])),
-            Self::DwellRequests => Some(dwell(&kit.dwell, target, &[])),
+            Self::Dwell => Some(dwell(&kit.dwell, "attach", target, &["--no-requests"])),
+            Self::DwellRequests => Some(dwell(&kit.dwell, "attach", target, &[])),
             Self::DwellNoStacks => {
-                Some(dwell(&kit.dwell, target, &["--no-requests", "--no-stacks"]))
+                Some(dwell(&kit.dwell, "attach", target, &["--no-requests", "--no-stacks"]))
+            }
+            Self::DwellRecord => {
+                let mut command = dwell(&kit.dwell, "record", target, &["--no-requests", "-o"]);
+                command.args(self.recording(kit));
+                Some(command)
             }
             Self::DwellOther => {
                 let other = Target::Process { pid: bystander, comm: "sleep", children: false };
-                Some(dwell(&kit.dwell, &other, &[]))
+                Some(dwell(&kit.dwell, "attach", &other, &[]))
             }
         })
     }
@@ -144,9 +164,9 @@ fn program(name: &str) -> Result<PathBuf> {
     find(name).with_context(|| format!("{name} is not installed"))
 }
 
-fn dwell(dwell: &Path, target: &Target, options: &[&str]) -> Command {
+fn dwell(dwell: &Path, verb: &str, target: &Target, options: &[&str]) -> Command {
     let mut command = Command::new(dwell);
-    command.args(["attach", "--json", "-d", WINDOW]);
+    command.args([verb, "--json", "-d", WINDOW]);
     match target {
         Target::Host => command.arg("-a"),
         Target::Process { pid, .. } => command.args(["-p", &pid.to_string()]),
@@ -200,6 +220,10 @@ mod tests {
         );
         assert_eq!(line(Tool::DwellRequests, &server), "attach --json -d 300s -p 5");
         assert_eq!(line(Tool::DwellOther, &server), "attach --json -d 300s -p 7");
+        assert_eq!(
+            line(Tool::DwellRecord, &server),
+            "record --json -d 300s -p 5 --no-requests -o /f/record.dwell"
+        );
     }
 
     #[test]

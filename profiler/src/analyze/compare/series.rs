@@ -1,11 +1,12 @@
 //! A recording as it is compared: what each slice adds to the sums.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::super::{culprit, is_waiting_for_work, taken_in};
+use super::super::{Sort, culprit, is_waiting_for_work, lock_at, taken_in};
 use super::noise::Slices;
 use crate::model::{
-    Direction, Nanos, Part, Profile, RequestLabel, Role, Service, State, WaitObject, WaitPlace,
+    Direction, Frame, Nanos, Part, Profile, RequestLabel, Role, Service, State, WaitObject,
     group_name,
 };
 
@@ -32,6 +33,8 @@ pub struct WaitName {
     pub process: Option<String>,
     /// Kind of wait.
     pub kind: State,
+    /// The sort of lock, and what that of a database is on, where it is for a lock.
+    pub lock: Option<(Sort, Option<&'static str>)>,
     /// The function that waits, or takes the lock.
     pub function: Option<String>,
     /// The address of a peer, or the file.
@@ -176,7 +179,7 @@ fn of_requests(profile: &Profile, service: &Service) -> Sums {
             }
             for (place, _, time) in &band.longest {
                 let Some(place) = profile.requests.place(*place) else { continue };
-                add(Metric::Wait(name_of_place(place)), *time);
+                add(Metric::Wait(name_of_wait(place.kind, &place.object, &place.stack)), *time);
             }
             for called in &band.calls {
                 let Some(peer) = profile.requests.peer(called.peer) else { continue };
@@ -190,18 +193,17 @@ fn of_requests(profile: &Profile, service: &Service) -> Sums {
     sums
 }
 
-fn name_of_place(place: &WaitPlace) -> WaitName {
+fn name_of_wait(kind: State, what: &WaitObject, stack: &Arc<[Frame]>) -> WaitName {
+    let lock = lock_at(kind, what, stack);
+    let is_taken = kind == State::Futex || lock.is_some();
+    let function = if is_taken { taken_in(stack) } else { culprit(stack) };
     WaitName {
         process: None,
-        kind: place.kind,
-        function: function(place.kind, &place.stack),
-        object: object(&place.object),
+        kind,
+        lock,
+        function: function.map(str::to_owned),
+        object: object(what),
     }
-}
-
-fn function(kind: State, stack: &[crate::model::Frame]) -> Option<String> {
-    let name = if kind == State::Futex { taken_in(stack) } else { culprit(stack) };
-    name.map(str::to_owned)
 }
 
 fn object(object: &WaitObject) -> Option<String> {
@@ -230,9 +232,7 @@ fn of_waits(profile: &Profile) -> Sums {
         }
         let name = WaitName {
             process: Some(group_name(&wait.comm)),
-            kind: wait.kind,
-            function: function(wait.kind, &wait.stack),
-            object: object(&wait.object),
+            ..name_of_wait(wait.kind, &wait.object, &wait.stack)
         };
         let time = wait.total.0 as f64;
         for metric in [Metric::Whole, Metric::Part(Part::In(wait.kind)), Metric::Wait(name)] {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::analyze::Sort;
 use crate::analyze::fixture::requests as fixture;
 use crate::model::{Nanos, Profile};
 
@@ -35,6 +36,7 @@ fn the_lock_that_takes_longer_is_named() {
     let detail = causes[0].detail.as_ref().map(|detail| &detail.metric);
     let Some(Metric::Wait(wait)) = detail else { panic!("{detail:?}") };
     assert_eq!(wait.function.as_deref(), Some("with_inventory"));
+    assert_eq!(wait.lock, Some((Sort::Lock, None)));
     assert!(compared.unfair.is_empty() && compared.of_requests);
 }
 

@@ -17,7 +17,24 @@ pub use sort::Sort;
 use self::gather::{Gathered, Key};
 use self::kernel::kernel_row;
 use self::sort::sort;
-use crate::model::{Frame, Futex, Holds, Latency, Nanos, Pid, Place, Profile, Wait, WaitObject};
+use crate::model::{
+    Frame, Futex, Holds, Latency, Nanos, Pid, Place, Profile, State, Wait, WaitId, WaitObject,
+};
+
+/// What a wait is for as far as its place tells: which sort of lock, and what that of a database is on. None
+/// where it is for no lock, or for what could be a condition as well.
+pub fn lock_at(
+    kind: State,
+    object: &WaitObject,
+    stack: &Arc<[Frame]>,
+) -> Option<(Sort, Option<&'static str>)> {
+    let wait =
+        Wait { stack: Arc::clone(stack), ..Wait::none(WaitId(0), Pid(0), kind, object.clone()) };
+    let found = sort(&wait, None, false)?;
+    let is_known =
+        found.sort.is_contention() && !matches!(found.sort, Sort::Unknown | Sort::Others);
+    is_known.then_some((found.sort, found.thing))
+}
 
 /// What makes waits waits for the same lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -120,3 +120,18 @@ fn a_process_that_stands_out_does_so_along_the_chain() {
         .collect();
     assert_eq!(next, [(vec![3, 4], 20), (vec![1], 10)]);
 }
+
+#[test]
+fn a_place_tells_the_lock_or_nothing() {
+    let at =
+        |kind, object: WaitObject, names: &[&str]| lock_at(kind, &object, &fixture::stack(names));
+    let row = ["epoll_wait", "WaitLatch", "ProcSleep", "XactLockTableWait", "heap_update"];
+    let epoll = || WaitObject::Epoll { fd: 3 };
+    assert_eq!(at(State::Poll, epoll(), &row), Some((Sort::Database, Some("a row"))));
+    assert_eq!(at(State::Poll, epoll(), &["epoll_wait", "main"]), None);
+    let futex = || WaitObject::Futex { address: 1, op: "wait", private: true, realtime: false };
+    let mutex = ["__lll_lock_wait", "pthread_mutex_lock", "take"];
+    assert_eq!(at(State::Futex, futex(), &mutex), Some((Sort::Lock, None)));
+    assert_eq!(at(State::Futex, futex(), &["pthread_cond_wait", "next_job"]), None);
+    assert_eq!(at(State::Futex, futex(), &["somewhere"]), None);
+}

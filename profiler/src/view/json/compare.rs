@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::locks::sort_name;
+
 use crate::analyze::{Compared, Comparison, Difference, Metric, Outcome, Pair, Series, Unfair};
 use crate::model::{part_name, state_name};
 
@@ -55,6 +57,8 @@ struct Named {
 struct Row {
     kind: &'static str,
     name: String,
+    /// The sort of lock, if the wait is for one.
+    lock: Option<&'static str>,
     function: Option<String>,
     object: Option<String>,
     process: Option<String>,
@@ -154,11 +158,13 @@ fn row(change: &Difference) -> Row {
         Metric::Wait(wait) => Some(wait.clone()),
         _ => None,
     };
+    let lock = wait.as_ref().and_then(|wait| wait.lock).map(|(sort, _)| sort_name(sort));
     let (function, object, process) =
         wait.map_or((None, None, None), |wait| (wait.function, wait.object, wait.process));
     Row {
         kind,
         name,
+        lock,
         function,
         object,
         process,
