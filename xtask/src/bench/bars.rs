@@ -54,7 +54,7 @@ const COLLECTOR_CPU_AT: &str = "1000 threads";
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 const RSS_MIB: f64 = 64.0;
 const RSS_AT: &str = "10000 threads";
-/// Share of one CPU that recording takes beyond attaching, at any rate of switches.
+/// Share of one CPU that recording takes beyond attaching.
 const RECORD_CPU: f64 = 0.03;
 
 /// The bars of a scenario, of which only some of the loads may have been measured.
@@ -99,23 +99,19 @@ pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
             ]
         }
         Scenario::Switches => {
-            let lost = |tool| {
-                let lost = loads.iter().filter_map(move |load| load.of(tool)?.lost);
-                lost.map(|lost| lost.events as f64).reduce(|a, b| a + b)
-            };
-            let beyond = loads
-                .iter()
-                .filter_map(|load| Some(load.of(Tool::DwellRecord)?.cpu_beyond_dwell?.median));
+            vec![Bar::new(
+                "dwell: events lost, at all rates together",
+                lost_events(loads, Tool::Dwell),
+                0.0,
+            )]
+        }
+        Scenario::Record => {
+            let record = first.and_then(|load| load.of(Tool::DwellRecord));
             vec![
-                Bar::new("dwell: events lost, at all rates together", lost(Tool::Dwell), 0.0),
+                Bar::new("dwell record: events lost", lost_events(loads, Tool::DwellRecord), 0.0),
                 Bar::new(
-                    "dwell record: events lost, at all rates together",
-                    lost(Tool::DwellRecord),
-                    0.0,
-                ),
-                Bar::new(
-                    "dwell record: share of one CPU beyond attach, the largest of all rates",
-                    beyond.reduce(f64::max),
+                    "dwell record: share of one CPU beyond attach",
+                    record.and_then(|figures| Some(figures.cpu_beyond_dwell?.median)),
                     RECORD_CPU,
                 ),
             ]
@@ -148,6 +144,11 @@ pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
             bars
         }
     }
+}
+
+fn lost_events(loads: &[Summary], tool: Tool) -> Option<f64> {
+    let lost = loads.iter().filter_map(|load| load.of(tool)?.lost);
+    lost.map(|lost| lost.events as f64).reduce(|a, b| a + b)
 }
 
 /// Among the peers with user stacks; `None` where a peer loses nothing that can be told from

@@ -176,6 +176,11 @@ impl Run {
     pub fn cpu_share(&self) -> f64 {
         self.cpu_ns as f64 / 1e9 / self.work.seconds
     }
+
+    /// The same of all that it took from its start to its end.
+    pub fn total_cpu_share(&self) -> f64 {
+        self.bill.total_cpu_ns as f64 / 1e9 / self.work.seconds
+    }
 }
 
 impl InBpf {

@@ -29,6 +29,8 @@ pub enum Scenario {
     Threads,
     /// How the cost grows with the switches of the host
     Switches,
+    /// What a recording of a minute costs beyond attaching
+    Record,
 }
 
 /// What a scenario's table shows.
@@ -93,7 +95,7 @@ const SWITCHES: [Option<u64>; 4] = [Some(1_000), Some(10_000), Some(100_000), No
 
 impl Scenario {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pipe,
         Self::Messaging,
         Self::PgbenchSelect,
@@ -102,6 +104,7 @@ impl Scenario {
         Self::SysbenchThreads,
         Self::Threads,
         Self::Switches,
+        Self::Record,
     ];
 
     /// Its name on the command line, in files and in the JSON.
@@ -115,6 +118,7 @@ impl Scenario {
             Self::SysbenchThreads => "sysbench-threads",
             Self::Threads => "threads",
             Self::Switches => "switches",
+            Self::Record => "record",
         }
     }
 
@@ -148,6 +152,11 @@ impl Scenario {
                 "Pairs of threads, one pair on each CPU, pass a token to and fro; the whole host \
                  is watched. An operation is a context switch of the host."
             }
+            Self::Record => {
+                "Pairs of threads pass a token to and fro for a minute, the whole host being \
+                 watched. What is named meanwhile counts, and so does what is named at the end: \
+                 `CPU in all`."
+            }
         }
     }
 
@@ -158,7 +167,7 @@ impl Scenario {
             Self::PgbenchSelect | Self::PgbenchWrite | Self::Redis | Self::SysbenchThreads => {
                 View::Throughput
             }
-            Self::Threads | Self::Switches => View::Growth,
+            Self::Threads | Self::Switches | Self::Record => View::Growth,
         }
     }
 
@@ -166,6 +175,7 @@ impl Scenario {
     pub fn rounds(self, quick: bool) -> u32 {
         match (self.view(), quick) {
             (View::Growth, true) => 1,
+            _ if self == Self::Record => 1,
             (View::Growth, false) | (_, true) => 2,
             (View::Cost | View::Throughput, false) => 5,
         }
@@ -193,8 +203,10 @@ impl Scenario {
             Tool::DwellRequests,
         ];
         // Not bpftrace: at 10,000 threads it names stacks for minutes after its end.
-        const GROWTH: &[Tool] = &[Tool::Offcputime, Tool::Dwell, Tool::DwellRecord];
+        const GROWTH: &[Tool] = &[Tool::Offcputime, Tool::Dwell];
+        const RECORDING: &[Tool] = &[Tool::Dwell, Tool::DwellRecord];
         match self.view() {
+            _ if self == Self::Record => RECORDING,
             View::Cost => &Tool::ALL,
             View::Throughput if self.serves() => SERVED,
             View::Throughput => THROUGHPUT,
@@ -220,7 +232,7 @@ impl Scenario {
                 Program::Named("redis-benchmark", "redis-tools"),
             ],
             Self::SysbenchThreads => &[Program::Named("sysbench", "sysbench")],
-            Self::Threads | Self::Switches => &[],
+            Self::Threads | Self::Switches | Self::Record => &[],
         }
     }
 
@@ -266,6 +278,12 @@ impl Scenario {
                     Case::new(label, move || Switches::start(rate, seconds))
                 })
                 .collect(),
+            Self::Record => {
+                let seconds = if quick { 10 } else { 60 };
+                vec![Case::new("200000 switches/s", move || {
+                    Switches::start(Some(200_000), seconds)
+                })]
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct Figures {
     pub loss_beyond_dwell: Option<Spread>,
     /// Share of one CPU that its own process takes while it is attached.
     pub cpu_share: Spread,
-    /// Of that, what it takes more than dwell without requests.
+    /// Share of one CPU that it takes more than dwell without requests, start and end included.
     pub cpu_beyond_dwell: Option<Spread>,
     /// Nanoseconds on a CPU from its start to its end.
     pub total_cpu_ns: Spread,
@@ -126,7 +126,7 @@ impl Figures {
             }),
             cpu_share: all(Run::cpu_share)?,
             cpu_beyond_dwell: against(Tool::Dwell, |run, dwell| {
-                Some(run.cpu_share() - dwell.cpu_share())
+                Some(run.total_cpu_share() - dwell.total_cpu_share())
             }),
             total_cpu_ns: all(|run| run.bill.total_cpu_ns as f64)?,
             attached_rss: all(|run| run.bill.attached_rss as f64)?,
