@@ -1,7 +1,9 @@
 //! What makes a comparison unfair.
 
+use std::collections::BTreeSet;
+
 use super::series::Series;
-use crate::model::Profile;
+use crate::model::{Profile, group_name};
 
 /// Something in which recordings differ beside what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +12,7 @@ pub enum Unfair {
     Kernels(Vec<String>),
     /// How many CPUs they have.
     Cpus(Vec<usize>),
-    /// Whom they followed.
+    /// Whom they followed: targets of another sort, or processes of which none has the same name.
     Targets(Vec<String>),
     /// How long they are, in seconds.
     Lengths(Vec<f64>),
@@ -48,7 +50,7 @@ pub fn unfair(all: &[Series], loads: &[f64]) -> Vec<Unfair> {
         found.push(Unfair::Cpus(cpus));
     }
     let kinds = of(&|profile| profile.target.kind.to_owned());
-    if differ(&kinds) {
+    if differ(&kinds) || have_strangers(all) {
         found.push(Unfair::Targets(of(&|profile| profile.target.description.clone())));
     }
     let seconds = |series: &Series| series.whole.window.duration().0 as f64 / 1e9;
@@ -79,6 +81,15 @@ pub fn unfair(all: &[Series], loads: &[f64]) -> Vec<Unfair> {
         found.push(Unfair::FewSlices(fewest));
     }
     found
+}
+
+/// Some have no process of the name of any in the first.
+fn have_strangers(all: &[Series]) -> bool {
+    let names = |series: &Series| -> BTreeSet<String> {
+        series.whole.threads.iter().map(|thread| group_name(&thread.process)).collect()
+    };
+    let all: Vec<_> = all.iter().map(names).filter(|names| !names.is_empty()).collect();
+    all.windows(2).any(|pair| pair[0].is_disjoint(&pair[1]))
 }
 
 fn differ<T: PartialEq>(all: &[T]) -> bool {

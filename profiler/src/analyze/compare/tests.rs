@@ -58,11 +58,13 @@ fn what_is_unfair_is_said() {
     let (before, mut after) = (series("a", 1.0), series("b", 1.0));
     after.whole.host.kernel = "9.9".into();
     after.version = "1".into();
+    after.whole.threads.iter_mut().for_each(|thread| thread.process = "other".into());
     after.slices.truncate(3);
     after.whole.trust.lost_events = 7;
     let unfair = compare_all(&[before, after]).unfair;
     assert!(unfair.iter().any(|one| matches!(one, Unfair::Kernels(_))));
     assert!(unfair.iter().any(|one| matches!(one, Unfair::Versions(_))));
+    assert!(unfair.iter().any(|one| matches!(one, Unfair::Targets(_))));
     assert!(unfair.contains(&Unfair::FewSlices(3)));
     assert!(unfair.contains(&Unfair::Losses(vec!["b".into()])));
 }
