@@ -5,6 +5,7 @@
 //! changed since the slice before. So the figures of any part of the recording are the differences between
 //! its ends, and all of it together is what a live report says.
 
+mod connect;
 mod figures;
 mod flatten;
 mod format;

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
+use super::connect::connect;
 use super::figures::Table;
-use super::format;
 use super::restore::{Thing, Things, restore};
 use super::thing::{Kind, ThingId};
 use crate::model::{Nanos, Profile, Window};
@@ -58,7 +57,6 @@ impl Recording {
         // Whoever opens a database that is not there makes one.
         ensure!(!std::fs::metadata(path)?.is_dir(), "it is a directory");
         let connection = connect(path)?;
-        format::check(&connection)?;
         let ends = ends(&connection).context("it is damaged")?;
         ensure!(ends.len() > 1, "it holds no slice: the recorder had no time to write one");
         let in_order = ends.windows(2).all(|pair| pair[0].end <= pair[1].end);
@@ -182,17 +180,6 @@ impl<'a> Tables<'a> {
         }
         Ok(())
     }
-}
-
-fn connect(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    // It may be written to at the same time.
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    Ok(connection)
 }
 
 fn ends(connection: &Connection) -> Result<Vec<Slice>> {

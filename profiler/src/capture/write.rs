@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::connect::{connect, journal};
 use super::figures::Table;
 use super::flatten::Flattener;
 use super::format;
@@ -203,10 +204,14 @@ impl Writer {
 fn replace(path: &Path) -> Result<()> {
     let is_empty = std::fs::metadata(path)?.len() == 0;
     if !is_empty {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        format::check(&connection).context("there is a file that is no recording")?;
+        connect(path).context("there is a file that is no recording")?;
     }
     std::fs::remove_file(path)?;
+    // What belonged to the older one would be put into the new one.
+    match std::fs::remove_file(journal(path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     std::fs::File::create_new(path)?;
     Ok(())
 }

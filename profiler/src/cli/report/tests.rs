@@ -215,6 +215,44 @@ fn a_copy_is_a_recording() {
     assert_same(&document(&recording.profile(recording.whole()).unwrap()), &document(&at(1)));
 }
 
+/// What a recorder leaves that dies while it writes to the file: half a slice, and beside it what was there.
+fn half_written() -> (Scratch, Scratch) {
+    let whole = record((1..=3).map(at), None);
+    let half = Scratch::new();
+    let beside = |path: &Path| PathBuf::from(format!("{}-journal", path.display()));
+    let mut writer = rusqlite::Connection::open(&whole.0).unwrap();
+    // So small that the transaction reaches the file before its end.
+    writer.execute_batch("PRAGMA cache_size = 2; PRAGMA cache_spill = 1").unwrap();
+    let transaction = writer.transaction().unwrap();
+    for id in 100..200 {
+        let slice = rusqlite::params![id, i64::MAX, 0, vec![7_u8; 3000]];
+        transaction.execute("INSERT INTO slice VALUES (?1, ?2, ?3, ?4)", slice).unwrap();
+    }
+    std::fs::copy(&whole.0, &half.0).unwrap();
+    std::fs::copy(beside(&whole.0), beside(&half.0)).unwrap();
+    (Scratch(beside(&half.0)), half)
+}
+
+#[test]
+fn half_a_slice_is_left_out() {
+    let (journal, half) = half_written();
+    let before = [&half.0, &journal.0].map(|path| std::fs::read(path).unwrap());
+    let recording = Recording::open(&half.0).unwrap();
+    assert_eq!(recording.ends().len(), 4);
+    assert_same(&document(&recording.profile(recording.whole()).unwrap()), &document(&at(3)));
+    let after = [&half.0, &journal.0].map(|path| std::fs::read(path).unwrap());
+    assert!(before == after, "a report wrote to the recording");
+}
+
+#[test]
+fn half_a_slice_is_not_put_into_a_new_recording() {
+    let (journal, half) = half_written();
+    let mut writer = Writer::create(&half.0, options(None)).unwrap();
+    assert!(!journal.0.exists());
+    writer.add(at(1)).unwrap();
+    assert_eq!(Recording::open(&half.0).unwrap().ends().len(), 2);
+}
+
 fn error_of(path: &Path) -> String {
     let error = Recording::open(path).err().expect("it is refused");
     let text = format!("{error:#}");
