@@ -272,8 +272,12 @@ impl Collector {
     /// `seed_stacks` are those of the waits that threads were in when dwell came, by thread number.
     pub fn meet(&mut self, threads: &[ThreadRecord], seed_stacks: HashMap<u32, u64>) {
         self.seed_stacks = seed_stacks;
-        for thread in threads.iter().filter(|thread| thread.flags & FLAG_ENDED == 0) {
-            self.own(thread, thread.pid);
+        for thread in threads {
+            if thread.flags & FLAG_ENDED == 0 {
+                self.own(thread, thread.pid);
+            } else {
+                self.on_exit(thread.since_ns, thread);
+            }
         }
     }
 
@@ -281,7 +285,10 @@ impl Collector {
     pub fn close(&mut self, end: Nanos, at: Closing, threads: &[ThreadRecord]) {
         for thread in threads {
             if thread.flags & FLAG_ENDED != 0 {
-                self.on_exit(thread.since_ns, thread);
+                // Unless it has been met as such.
+                if !self.gone.contains(&thread.serial) {
+                    self.on_exit(thread.since_ns, thread);
+                }
                 continue;
             }
             self.own(thread, thread.pid);

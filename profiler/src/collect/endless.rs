@@ -1,8 +1,11 @@
 //! A target that creates processes, threads and names without end.
 
+use std::collections::HashMap;
+
 use profiler_common::control::Loss;
 use profiler_common::event::{Header, THREAD_EXIT, ThreadExit};
 use profiler_common::state::State as S;
+use profiler_common::thread::FLAG_ENDED;
 use profiler_common::wait::{WaitKey, WaitStats};
 
 use super::{Closing, Collector, Names, Outcome};
@@ -51,6 +54,15 @@ const WINDOW_NS: u64 = 1_000_000_000;
 
 /// The record of a thread that slept once, as the kernel writes it.
 fn exit(serial: u32, pid: u32) -> Vec<u8> {
+    let exit = dead(serial, pid);
+    // SAFETY: the record is `#[repr(C)]` without padding, so every byte is initialised.
+    unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(&exit).cast::<u8>(), size_of::<ThreadExit>())
+    }
+    .to_vec()
+}
+
+fn dead(serial: u32, pid: u32) -> ThreadExit {
     // SAFETY: integers only: zero is valid.
     let mut exit: ThreadExit = unsafe { std::mem::zeroed() };
     exit.header = Header { kind: THREAD_EXIT, reserved: 0 };
@@ -62,11 +74,7 @@ fn exit(serial: u32, pid: u32) -> Vec<u8> {
     (thread.serial, thread.pid, thread.tid) = (serial, pid, pid);
     let name = format!("{:x}", u64::from(serial).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     thread.comm[..15].copy_from_slice(&format!("{name:0>15}").as_bytes()[..15]);
-    // SAFETY: the record is `#[repr(C)]` without padding, so every byte is initialised.
-    unsafe {
-        std::slice::from_raw_parts(std::ptr::from_ref(&exit).cast::<u8>(), size_of::<ThreadExit>())
-    }
-    .to_vec()
+    exit
 }
 
 /// Its wait, for something that no other thread waits for.
@@ -92,8 +100,12 @@ fn profile(threads: u32, pid: impl Fn(u32) -> u32) -> Profile {
         collector.take_over(waits);
     }
     collector.close(Nanos(WINDOW_NS), Closing::End, &[]);
+    finish(collector)
+}
+
+fn finish(collector: Collector) -> Profile {
     collector.finish(Outcome {
-        reasons: std::collections::HashMap::new(),
+        reasons: HashMap::new(),
         queues: Vec::new(),
         requests: Default::default(),
         window: Window { start: Nanos(0), end: Nanos(WINDOW_NS) },
@@ -156,6 +168,25 @@ fn threads_without_end() {
     assert!(profile.waits.len() <= 33_000, "{}", profile.waits.len());
     let longest = profile.waits.iter().map(|wait| wait.thread_groups.len().max(wait.wakers.len()));
     assert!(longest.max() <= Some(256));
+}
+
+/// The ring buffer was full when they ended, so their records stayed in the table of threads.
+#[test]
+fn the_dead_that_nobody_told_of_have_their_waits() {
+    const THREADS: u32 = 100;
+    let left = |serial| {
+        let mut thread = dead(serial, serial % 10 + 1).thread;
+        (thread.since_ns, thread.flags) = (WINDOW_NS / 2, FLAG_ENDED);
+        thread
+    };
+    let threads: Vec<_> = (1..=THREADS).map(left).collect();
+    for at in [Closing::End, Closing::Meanwhile] {
+        let mut collector = Collector::new(Nanos(0));
+        collector.meet(&threads, HashMap::new());
+        (1..=THREADS).map(wait).for_each(|(key, stats)| collector.add_sums(&key, &stats));
+        collector.close(Nanos(WINDOW_NS), at, &threads);
+        check(&finish(collector), THREADS);
+    }
 }
 
 #[test]
