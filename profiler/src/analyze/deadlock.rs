@@ -84,7 +84,7 @@ fn waits_for_lock(stuck: &Stuck) -> bool {
 fn owner(stuck: &Stuck) -> Option<Tid> {
     let [lock, _count, third] = stuck.words?;
     let in_word = lock & TID_MASK;
-    if stuck.op.starts_with("lock_pi") || (lock & WAITERS != 0 && is_pthread(&stuck.stack)) {
+    if stuck.op.is_lock() || (lock & WAITERS != 0 && is_pthread(&stuck.stack)) {
         return (in_word != 0).then_some(Tid(in_word));
     }
     let is_known = lock == CONTENDED && is_pthread(&stuck.stack) && third != 0;
@@ -148,6 +148,7 @@ fn suspicions(waiters: &[Waiter], proved: &BTreeSet<(Pid, Tid)>) -> Vec<Deadlock
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::model::FutexOp;
 
     fn stuck(tid: u32, address: u64, owner: u32) -> Stuck {
         Stuck {
@@ -155,7 +156,7 @@ mod tests {
             tid: Tid(tid),
             comm: format!("locker-{tid}"),
             address,
-            op: "wait",
+            op: FutexOp::Wait,
             waited: Nanos(5_000_000_000),
             stack: fixture::stack(&["__lll_lock_wait", "pthread_mutex_lock", "work"]),
             words: Some([CONTENDED, 1, owner]),

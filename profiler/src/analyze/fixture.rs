@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::model::{
     AffinityGroup, Blame, Cause, CpuQuota, CpuSupply, CpuUse, Direction, Doing, Frame, Futex,
-    Holds, Host, Latency, Nanos, Pid, Place, Profile, Queue, Reason, ReasonId, Role, StackReach,
-    State, StateTimes, Target, ThreadBooks, Tid, Trust, Wait, WaitId, WaitObject, WakerCount,
-    Window,
+    FutexOp, Holds, Host, IpFamily, Latency, Nanos, Pid, Place, Profile, Queue, Reason, ReasonId,
+    Role, StackReach, State, StateTimes, Target, TargetKind, ThreadBooks, Tid, Trust, Wait, WaitId,
+    WaitObject, WakerCount, Window,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ pub fn stack(names: &[&str]) -> Arc<[Frame]> {
 }
 
 /// A futex.
-pub fn futex(op: &'static str, realtime: bool) -> WaitObject {
+pub fn futex(op: FutexOp, realtime: bool) -> WaitObject {
     WaitObject::Futex { address: 0x55d0_c0ff_ee40, op, private: true, realtime }
 }
 
@@ -30,7 +30,14 @@ pub fn futex(op: &'static str, realtime: bool) -> WaitObject {
 pub fn inet(role: Role, direction: Direction) -> WaitObject {
     let (local, peer) = ("127.0.0.1:5432".to_owned(), "127.0.0.1:40404".to_owned());
     let (local, peer) = if role == Role::Client { (peer, local) } else { (local, peer) };
-    WaitObject::Inet { family: "inet", protocol: "tcp".into(), local, peer, role, direction }
+    WaitObject::Inet {
+        family: IpFamily::Inet,
+        protocol: "tcp".into(),
+        local,
+        peer,
+        role,
+        direction,
+    }
 }
 
 /// Waits of process 4242, `demo-server`, that all took equally long.
@@ -90,7 +97,11 @@ pub fn empty() -> Profile {
     Profile {
         window: Window { start: Nanos(100 * SECOND), end: Nanos(105 * SECOND) },
         host: Host { name: "box".into(), kernel: "6.12.0".into(), cpus: 2 },
-        target: Target { kind: "pid", description: "process 4242".into(), children: true },
+        target: Target {
+            kind: TargetKind::Pid,
+            description: "process 4242".into(),
+            children: true,
+        },
         trust: Trust {
             coverage: 1.0,
             clipped_waits: 3,
@@ -190,7 +201,7 @@ fn lock() -> Wait {
         other_wakers: 34,
         stack: [stack(&names), stack(&outer)].concat().into(),
         clipped: 3,
-        ..wait(State::Futex, futex("wait", false), 28_800_000_000, 1434)
+        ..wait(State::Futex, futex(FutexOp::Wait, false), 28_800_000_000, 1434)
     }
 }
 
@@ -283,8 +294,11 @@ pub fn chain() -> Profile {
 /// 32 backends of a database that wait for clients, the disk and row locks.
 pub fn postgres() -> Profile {
     let mut profile = empty();
-    profile.target =
-        Target { kind: "comm", description: "processes named postgres".into(), children: true };
+    profile.target = Target {
+        kind: TargetKind::Comm,
+        description: "processes named postgres".into(),
+        children: true,
+    };
     for backend in 0..32 {
         let pid = 700 + backend;
         let spent = [

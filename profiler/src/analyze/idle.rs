@@ -4,7 +4,7 @@
 //! so a doubt shows up in the report rather than vanishing from it.
 
 use super::functions::{is_answer_function, is_condition_function, is_lock_function};
-use crate::model::{Direction, Frame, Role, State, Wait, WaitObject};
+use crate::model::{Direction, Frame, FutexOp, Role, State, Wait, WaitObject};
 
 /// Why a wait is a wait for work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +60,7 @@ pub fn idle(wait: &Wait) -> Option<Idle> {
 /// an operation that exists for locks alone (FUTEX_LOCK_PI). Plain FUTEX_WAIT proves nothing,
 /// because condition variables outside of glibc use it too.
 pub fn is_lock(wait: &Wait) -> bool {
-    let by_operation = matches!(wait.object, WaitObject::Futex { op: "lock_pi" | "lock_pi2", .. });
+    let by_operation = matches!(wait.object, WaitObject::Futex { op, .. } if op.is_lock());
     wait.kind == State::Futex
         && (by_operation || names_any(&wait.stack, is_lock_function) || is_in_lock(&wait.stack))
 }
@@ -109,8 +109,8 @@ fn syscall(wait: &Wait) -> &str {
 pub(super) fn is_condition(wait: &Wait) -> bool {
     let by_operation = matches!(
         wait.object,
-        WaitObject::Futex { op: "wait_bitset", realtime: true, .. }
-            | WaitObject::Futex { op: "wait_requeue_pi", .. }
+        WaitObject::Futex { op: FutexOp::WaitBitset, realtime: true, .. }
+            | WaitObject::Futex { op: FutexOp::WaitRequeuePi, .. }
     );
     by_operation || names_any(&wait.stack, is_condition_function)
 }

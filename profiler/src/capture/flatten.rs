@@ -149,7 +149,7 @@ impl Flattener {
             host: host.name.clone(),
             kernel: host.kernel.clone(),
             cpus: host.cpus,
-            target_kind: target.kind.to_owned(),
+            target_kind: target.kind,
             target: target.description.clone(),
             children: target.children,
             switched_off: profile.trust.switched_off.clone(),
@@ -323,7 +323,7 @@ impl Flattener {
                 tid: stuck.tid,
                 comm: stuck.comm.clone(),
                 address: stuck.address,
-                op: stuck.op.to_owned(),
+                op: stuck.op,
                 stack: self.stack(&stuck.stack),
                 words: stuck.words,
             };

@@ -129,7 +129,7 @@ impl Recording {
     pub fn each_slice(
         &self,
         part: Part,
-        mut each: impl FnMut(Part, Profile) -> Result<()>,
+        mut each: impl FnMut(Profile) -> Result<()>,
     ) -> Result<()> {
         let mut tables = Tables::new(self)?;
         tables.go_to(part.from)?;
@@ -137,7 +137,7 @@ impl Recording {
             let before = tables.now.clone();
             tables.go_to(to)?;
             let slice = Part { from: to - 1, to };
-            each(slice, self.between(slice, &before, &tables.now)?)?;
+            each(self.between(slice, &before, &tables.now)?)?;
         }
         Ok(())
     }

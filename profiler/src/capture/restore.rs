@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use super::figures::{Figures, Table};
-use super::thing::{self, Kind, ThingId, word};
+use super::thing::{self, Kind, ThingId};
 use super::visit::{Class, Visit, Visitor};
 use super::{DISTRIBUTION, PRESENT};
 use crate::model::{
     AffinityGroup, Blame, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing, Durations, Frame, Futex,
-    Holds, Host, KernelLock, Latency, Nanos, Profile, Queue, Reason, ReasonId, State, StateTimes,
-    Stuck, Target, ThreadBooks, Trust, Wait, WaitId, WaitObject, WakerCount, Window,
+    Holds, Host, KernelLock, Latency, Nanos, Profile, Queue, Reason, ReasonId, StateTimes, Stuck,
+    Target, ThreadBooks, Trust, Wait, WaitId, WaitObject, WakerCount, Window,
 };
 
 /// A thing that has been read.
@@ -114,17 +114,25 @@ impl Restorer<'_> {
         visit(&mut Visitor(&mut Given::new(before, after)));
     }
 
+    /// A thing with its figures.
+    fn given<T>(
+        &self,
+        id: ThingId,
+        mut thing: T,
+        visit: impl FnOnce(&mut Visitor<'_>, &mut T),
+    ) -> T {
+        self.give(id, |visitor| visit(visitor, &mut thing));
+        thing
+    }
+
     fn profile(&mut self, window: Window) -> Result<Profile> {
         let head_id = *self.of_kind(Kind::Head).first().context("its head is missing")?;
         let head: thing::Head = self.body(head_id, Kind::Head)?;
         let mut trust = Trust { switched_off: head.switched_off, ..Trust::default() };
         self.give(head_id, |visit| visit.trust(&mut trust));
         let host = Host { name: head.host, kernel: head.kernel, cpus: head.cpus };
-        let target = Target {
-            kind: word(&head.target_kind)?,
-            description: head.target,
-            children: head.children,
-        };
+        let target =
+            Target { kind: head.target_kind, description: head.target, children: head.children };
         let threads = self.threads()?;
         trust.coverage = Trust::coverage_of(&threads);
         let waits = self.waits()?;
@@ -161,7 +169,7 @@ impl Restorer<'_> {
         self.give(id, |visit| visit.pressure(&mut supply.pressure_some_ns));
         for id in self.of_kind(Kind::Quota) {
             let body: thing::Quota = self.body(id, Kind::Quota)?;
-            let mut quota = CpuQuota {
+            let quota = CpuQuota {
                 cgroup: body.cgroup,
                 quota_ns: body.quota_ns,
                 period_ns: body.period_ns,
@@ -170,16 +178,13 @@ impl Restorer<'_> {
                 throttled_ns: Nanos(0),
                 used_ns: None,
             };
-            self.give(id, |visit| visit.quota(&mut quota));
-            supply.quotas.push(quota);
+            supply.quotas.push(self.given(id, quota, |visit, it| visit.quota(it)));
         }
         for id in self.of_kind(Kind::Cpu) {
             let zero = Nanos(0);
             let cpu = self.body::<thing::Cpu>(id, Kind::Cpu)?.cpu;
-            let mut cpu =
-                CpuUse { cpu, busy_ns: zero, iowait_ns: zero, steal_ns: zero, idle_ns: zero };
-            self.give(id, |visit| visit.cpu(&mut cpu));
-            supply.per_cpu.push(cpu);
+            let cpu = CpuUse { cpu, busy_ns: zero, iowait_ns: zero, steal_ns: zero, idle_ns: zero };
+            supply.per_cpu.push(self.given(id, cpu, |visit, it| visit.cpu(it)));
         }
         Ok(supply)
     }
@@ -188,7 +193,7 @@ impl Restorer<'_> {
         let mut threads = Vec::new();
         for id in self.of_kind(Kind::Thread) {
             let body: thing::Thread = self.body(id, Kind::Thread)?;
-            let mut thread = ThreadBooks {
+            let thread = ThreadBooks {
                 pid: body.pid,
                 tid: body.tid,
                 comm: body.comm,
@@ -202,8 +207,7 @@ impl Restorer<'_> {
                 ended: false,
                 in_kernel: body.in_kernel,
             };
-            self.give(id, |visit| visit.thread(&mut thread));
-            threads.push(thread);
+            threads.push(self.given(id, thread, |visit, it| visit.thread(it)));
         }
         threads.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(threads)
@@ -263,7 +267,7 @@ impl Restorer<'_> {
             thing::Doing::Waiting { waiting, next } => Doing::Waiting {
                 kind: waiting.kind,
                 syscall: waiting.syscall,
-                object: waiting.object.restore()?,
+                object: waiting.object.into(),
                 stack: self.stack(waiting.stack)?,
                 next: next.and_then(|next| self.reason_ids.get(&next).copied()),
             },
@@ -285,7 +289,7 @@ impl Restorer<'_> {
         let body: thing::Wait = self.body(id, Kind::Wait)?;
         let waiting = body.waiting;
         ensure!(waiting.kind.is_wait(), "a wait has no kind");
-        let object = waiting.object.restore()?;
+        let object = waiting.object.into();
         let mut wait = Wait {
             comm: body.comm,
             thread_groups: body.thread_groups,
@@ -300,12 +304,11 @@ impl Restorer<'_> {
         wait.wakers = self.wakers(Kind::Waker, id)?;
         for blame in self.children(Kind::Blame, id) {
             let body: thing::Blame = self.body(blame, Kind::Blame)?;
-            let mut row = Blame { reason: self.reason(body.reason)?, time: Nanos(0), count: 0 };
-            self.give(blame, |visit| visit.blame(&mut row));
-            wait.blames.push(row);
+            let row = Blame { reason: self.reason(body.reason)?, time: Nanos(0), count: 0 };
+            wait.blames.push(self.given(blame, row, |visit, it| visit.blame(it)));
         }
         wait.blames.retain(|blame| blame.time > Nanos(0) || blame.count > 0);
-        wait.blames.sort_by_key(|blame| (std::cmp::Reverse(blame.time), blame.reason));
+        wait.blames.sort_by_key(Blame::order);
         Ok(wait)
     }
 
@@ -331,9 +334,8 @@ impl Restorer<'_> {
         for id in self.children(kind, parent) {
             let body: thing::Waker = self.body(id, kind)?;
             let (comm, tid, pid, cause) = (body.comm, body.tid, body.pid, body.cause);
-            let mut waker = WakerCount { comm, tid, pid, cause, count: 0 };
-            self.give(id, |visit| visit.waker(&mut waker));
-            wakers.push(waker);
+            let waker = WakerCount { comm, tid, pid, cause, count: 0 };
+            wakers.push(self.given(id, waker, |visit, it| visit.waker(it)));
         }
         wakers.retain(|waker| waker.count > 0);
         wakers.sort_by_key(WakerCount::order);
@@ -344,7 +346,7 @@ impl Restorer<'_> {
         let mut futexes = Vec::new();
         for id in self.of_kind(Kind::Futex) {
             let body: thing::Futex = self.body(id, Kind::Futex)?;
-            let mut futex = Futex {
+            let futex = Futex {
                 pid: body.pid,
                 address: body.address,
                 private: body.private,
@@ -353,10 +355,9 @@ impl Restorer<'_> {
                 holds: Holds::default(),
                 value: body.value,
             };
-            self.give(id, |visit| visit.futex(&mut futex));
-            futexes.push(futex);
+            futexes.push(self.given(id, futex, |visit, it| visit.futex(it)));
         }
-        futexes.sort_by_key(|futex| (futex.pid, futex.address, futex.private));
+        futexes.sort_by_key(Futex::order);
         Ok(futexes)
     }
 
@@ -364,7 +365,7 @@ impl Restorer<'_> {
         let mut locks = Vec::new();
         for id in self.of_kind(Kind::KernelLock) {
             let body: thing::KernelLock = self.body(id, Kind::KernelLock)?;
-            let mut lock = KernelLock {
+            let lock = KernelLock {
                 pid: body.pid,
                 comm: body.comm,
                 thread_groups: body.thread_groups,
@@ -377,8 +378,7 @@ impl Restorer<'_> {
                 latency: Latency::default(),
                 threads: 0,
             };
-            self.give(id, |visit| visit.kernel_lock(&mut lock));
-            locks.push(lock);
+            locks.push(self.given(id, lock, |visit, it| visit.kernel_lock(it)));
         }
         locks.sort_by_cached_key(KernelLock::order);
         Ok(locks)
@@ -388,20 +388,19 @@ impl Restorer<'_> {
         let mut all = Vec::new();
         for id in self.of_kind(Kind::Stuck) {
             let body: thing::Stuck = self.body(id, Kind::Stuck)?;
-            let mut stuck = Stuck {
+            let stuck = Stuck {
                 pid: body.pid,
                 tid: body.tid,
                 comm: body.comm,
                 address: body.address,
-                op: word(&body.op)?,
+                op: body.op,
                 waited: Nanos(0),
                 stack: self.stack(body.stack)?,
                 words: body.words,
             };
-            self.give(id, |visit| visit.stuck(&mut stuck));
-            all.push(stuck);
+            all.push(self.given(id, stuck, |visit, it| visit.stuck(it)));
         }
-        all.sort_by_key(|stuck| (stuck.pid, stuck.tid));
+        all.sort_by_key(Stuck::order);
         Ok(all)
     }
 
@@ -409,7 +408,7 @@ impl Restorer<'_> {
         let mut waits = Vec::new();
         for id in self.of_kind(Kind::CpuWait) {
             let body: thing::CpuWait = self.body(id, Kind::CpuWait)?;
-            let mut wait = CpuWait {
+            let wait = CpuWait {
                 pid: body.pid,
                 comm: body.comm,
                 thread_groups: body.thread_groups,
@@ -421,8 +420,7 @@ impl Restorer<'_> {
                 behind: self.wakers(Kind::Behind, id)?,
                 other_behind: 0,
             };
-            self.give(id, |visit| visit.cpu_wait(&mut wait));
-            waits.push(wait);
+            waits.push(self.given(id, wait, |visit, it| visit.cpu_wait(it)));
         }
         waits.sort_by_key(CpuWait::order);
         Ok(waits)
@@ -484,9 +482,4 @@ impl Visit for Given<'_> {
         *durations = Durations::from_steps(steps);
         self.base += DISTRIBUTION;
     }
-}
-
-/// The state that a name of a part says, for the budgets of single requests.
-fn state_of(name: &str) -> Result<State> {
-    crate::model::state_named(name).context("a request has a part that there is not")
 }

@@ -1,11 +1,10 @@
 //! What a recording has figures of, as it is written down once: who, where, what for. See docs/recording.md.
 
-use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Cause, Direction, KernelLockSort, Nanos, Pid, Place, Role, StackReach, State, Tid, WaitObject,
-    state_name, state_named,
+    Cause, Direction, FutexOp, IpFamily, KernelLockSort, Nanos, Pid, Place, RequestLabel, Role,
+    StackReach, State, TargetKind, Tid, WaitObject, state_name, state_named,
 };
 
 /// A number of a thing in its recording, from 1 on.
@@ -110,7 +109,7 @@ pub struct Head {
     pub host: String,
     pub kernel: String,
     pub cpus: usize,
-    pub target_kind: String,
+    pub target_kind: TargetKind,
     pub target: String,
     pub children: bool,
     pub switched_off: Vec<String>,
@@ -256,7 +255,7 @@ pub struct Stuck {
     pub tid: Tid,
     pub comm: String,
     pub address: u64,
-    pub op: String,
+    pub op: FutexOp,
     pub stack: Option<ThingId>,
     pub words: Option<[u32; 3]>,
 }
@@ -271,13 +270,6 @@ pub struct Service {
     pub address: String,
     pub process: String,
     pub pids: Vec<Pid>,
-}
-
-/// What requests ask for.
-#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
-pub struct Label {
-    pub protocol: String,
-    pub text: String,
 }
 
 /// Requests whose latency lies between two bounds.
@@ -303,7 +295,7 @@ pub struct Called {
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Slow {
     #[serde(flatten)]
-    pub label: Label,
+    pub label: RequestLabel,
     pub arrival: Nanos,
     pub latency: Nanos,
     pub first_byte: Nanos,
@@ -348,12 +340,12 @@ pub enum Object {
     None,
     Futex {
         address: u64,
-        op: String,
+        op: FutexOp,
         private: bool,
         realtime: bool,
     },
     Inet {
-        family: String,
+        family: IpFamily,
         protocol: String,
         local: String,
         peer: String,
@@ -401,10 +393,10 @@ impl From<&WaitObject> for Object {
         match object.clone() {
             WaitObject::None => Object::None,
             WaitObject::Futex { address, op, private, realtime } => {
-                Object::Futex { address, op: op.to_owned(), private, realtime }
+                Object::Futex { address, op, private, realtime }
             }
             WaitObject::Inet { family, protocol, local, peer, role, direction } => {
-                Object::Inet { family: family.to_owned(), protocol, local, peer, role, direction }
+                Object::Inet { family, protocol, local, peer, role, direction }
             }
             WaitObject::Unix { family: _, protocol: _, local, peer, role, direction } => {
                 Object::Unix { local, peer, role, direction }
@@ -425,19 +417,15 @@ impl From<&WaitObject> for Object {
     }
 }
 
-impl Object {
-    /// Back again.
-    ///
-    /// # Errors
-    /// When it has a word that dwell does not write.
-    pub fn restore(self) -> Result<WaitObject> {
-        Ok(match self {
+impl From<Object> for WaitObject {
+    fn from(object: Object) -> Self {
+        match object {
             Object::None => WaitObject::None,
             Object::Futex { address, op, private, realtime } => {
-                WaitObject::Futex { address, op: word(&op)?, private, realtime }
+                WaitObject::Futex { address, op, private, realtime }
             }
             Object::Inet { family, protocol, local, peer, role, direction } => {
-                WaitObject::Inet { family: word(&family)?, protocol, local, peer, role, direction }
+                WaitObject::Inet { family, protocol, local, peer, role, direction }
             }
             Object::Unix { local, peer, role, direction } => {
                 let protocol = "unix".to_owned();
@@ -455,39 +443,6 @@ impl Object {
             Object::Kernel { function } => WaitObject::Kernel { function },
             Object::Others => WaitObject::Others,
             Object::Child { pid } => WaitObject::Child { pid },
-        })
+        }
     }
-}
-
-/// Words of the model that are not text of a target.
-const WORDS: [&str; 20] = [
-    "wait",
-    "lock_pi",
-    "wait_bitset",
-    "wait_requeue_pi",
-    "lock_pi2",
-    "other",
-    "inet",
-    "inet6",
-    "pid",
-    "comm",
-    "cgroup",
-    "host",
-    "command",
-    "http",
-    "redis",
-    "postgresql",
-    "mysql",
-    "memcached",
-    "tls",
-    "unknown",
-];
-
-/// One of the words of the model.
-///
-/// # Errors
-/// When it is none.
-pub fn word(text: &str) -> Result<&'static str> {
-    let known = WORDS.into_iter().find(|word| *word == text);
-    known.context("it has a word that this version does not know")
 }

@@ -244,12 +244,21 @@ pub struct ReportArguments {
     pub threads: bool,
 
     /// How many waits to print
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = TOP)]
     pub top: usize,
 
     /// Print stacks in full
     #[arg(long)]
     pub full_stacks: bool,
+}
+
+/// Rows that are printed, unless asked for others.
+const TOP: usize = 8;
+
+impl Default for ReportArguments {
+    fn default() -> Self {
+        Self { threads: false, top: TOP, full_stacks: false }
+    }
 }
 
 /// How the probes work.

@@ -126,7 +126,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
 
 /// Report of a window of the demo.
 pub fn print(profile: &Profile, json: bool) -> Result<()> {
-    output::print(profile, json, ReportArguments { threads: false, top: 4, full_stacks: false })
+    output::print(profile, json, ReportArguments { top: 4, ..ReportArguments::default() })
 }
 
 /// Options that differ from the defaults in target and length only.

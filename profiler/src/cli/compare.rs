@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::arguments::Compare;
 use super::output;
+use super::progress::Reading;
 use crate::analyze::{Series, choose_service, compare_all};
 use crate::capture::{Part, Recording};
 
@@ -26,9 +27,11 @@ pub fn run(options: &Compare) -> Result<()> {
         all.push(Series::new(name.clone(), version, recording.profile(*part)?));
     }
     choose_service(&mut all);
+    let reading = Reading::new(recordings.iter().map(|(_, _, part)| part.to - part.from).sum());
     for (series, (_, recording, part)) in all.iter_mut().zip(&recordings) {
-        add_slices(series, recording, *part)?;
+        add_slices(series, recording, *part, &reading)?;
     }
+    drop(reading);
     let compared = compare_all(&all);
     if options.json {
         return output::write_json(&crate::view::comparison(&all, &compared));
@@ -40,9 +43,15 @@ pub fn run(options: &Compare) -> Result<()> {
 ///
 /// # Errors
 /// When the recording is damaged.
-pub fn add_slices(series: &mut Series, recording: &Recording, part: Part) -> Result<()> {
-    recording.each_slice(part, |_, slice| {
+pub fn add_slices(
+    series: &mut Series,
+    recording: &Recording,
+    part: Part,
+    reading: &Reading,
+) -> Result<()> {
+    recording.each_slice(part, |slice| {
         series.add(&slice);
+        reading.step();
         Ok(())
     })
 }

@@ -66,8 +66,7 @@ pub fn write_json(document: &impl serde::Serialize) -> Result<()> {
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_comparison(all: &[Series], compared: &Compared) -> Result<()> {
-    let report = ReportArguments { threads: false, top: 0, full_stacks: false };
-    write(&view::render_comparison(all, compared, &text_options(report)))
+    write(&view::render_comparison(all, compared, &text_options(ReportArguments::default())))
 }
 
 /// Prints when requests were slowest, and what was different then.
@@ -80,8 +79,8 @@ pub fn print_spike(
     spike: Spike,
     ends: [Moment; 2],
 ) -> Result<()> {
-    let report = ReportArguments { threads: false, top: 0, full_stacks: false };
-    write(&view::render_spike(all, compared, spike, ends, &text_options(report)))
+    let options = text_options(ReportArguments::default());
+    write(&view::render_spike(all, compared, spike, ends, &options))
 }
 
 /// Prints the report on locks.
@@ -111,7 +110,7 @@ pub fn print_requests(
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_graph(profile: &Profile, top: usize) -> Result<()> {
-    let report = ReportArguments { threads: false, top, full_stacks: false };
+    let report = ReportArguments { top, ..ReportArguments::default() };
     write(&view::render_graph(profile, &text_options(report)))
 }
 

@@ -1,10 +1,47 @@
 //! What is shown on stderr meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::session::Progress;
+
+/// After so long a line shows how far the reading of a recording is.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many slices of recordings have been read: on a terminal, where that takes a while.
+pub struct Reading {
+    bar: ProgressBar,
+    began: Instant,
+}
+
+impl Reading {
+    /// Of so many slices.
+    pub fn new(slices: usize) -> Self {
+        let bar = ProgressBar::hidden();
+        bar.set_length(slices as u64);
+        Self { bar, began: Instant::now() }
+    }
+
+    /// Another one has been read.
+    pub fn step(&self) {
+        self.bar.inc(1);
+        if self.bar.is_hidden() && self.began.elapsed() > PATIENCE {
+            let style = ProgressStyle::with_template("{bar:30} {pos} of {len} slices read");
+            if let Ok(style) = style {
+                self.bar.set_style(style.progress_chars("=> "));
+            }
+            // Draws on a terminal only.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
 
 /// A line that says that dwell is attached, and on a terminal one that moves.
 pub struct Line {

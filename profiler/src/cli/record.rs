@@ -38,8 +38,7 @@ pub fn run(record: &Record) -> Result<()> {
     let summary = recorder.finish(Some(profile.clone()))?;
     tell(&record.output, summary);
     if wants_report {
-        let report = ReportArguments { threads: false, top: 8, full_stacks: false };
-        return output::print(&profile, record.json, report);
+        return output::print(&profile, record.json, ReportArguments::default());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::arguments::{GraphFormat, Report, ReportView};
 use super::compare::add_slices;
+use super::progress::Reading;
 use super::{graph, locks, output, requests};
 use crate::analyze::{Series, choose_service, compare_all, find_spike, p99};
 use crate::capture::{Part, Recording};
@@ -35,8 +36,10 @@ pub fn run(report: &Report) -> Result<()> {
 /// The slices in which requests were slowest beside all others.
 fn around_spike(recording: &Recording, part: Part) -> Result<()> {
     let mut latencies = Vec::new();
-    recording.each_slice(part, |_, slice| {
+    let reading = Reading::new(2 * (part.to - part.from));
+    recording.each_slice(part, |slice| {
         latencies.push(p99(&slice));
+        reading.step();
         Ok(())
     })?;
     let spike = find_spike(&latencies).context(
@@ -53,10 +56,11 @@ fn around_spike(recording: &Recording, part: Part) -> Result<()> {
     let [otherwise, inside] = &mut all;
     for outside in [Part { to: spike_part.from, ..part }, Part { from: spike_part.to, ..part }] {
         if outside.from < outside.to {
-            add_slices(otherwise, recording, outside)?;
+            add_slices(otherwise, recording, outside, &reading)?;
         }
     }
-    add_slices(inside, recording, spike_part)?;
+    add_slices(inside, recording, spike_part, &reading)?;
+    drop(reading);
     inside.is_all = true;
     let moment = |end: usize| {
         let (start, slice) = (recording.ends()[0], recording.ends()[end]);

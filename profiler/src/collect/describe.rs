@@ -11,7 +11,7 @@ use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_SIGNAL, CAUSE_THREAD};
 
 use super::Names;
 use super::waits::{Row, RowKey};
-use crate::model::{Cause, Direction, Role, State, WaitObject, endpoint};
+use crate::model::{Cause, Direction, FutexOp, IpFamily, Role, State, WaitObject, endpoint};
 
 /// What the waits of a row were for.
 pub fn object(
@@ -42,15 +42,15 @@ pub fn object(
     }
 }
 
-pub fn futex_operation(detail: u8) -> &'static str {
+pub fn futex_operation(detail: u8) -> FutexOp {
     // include/uapi/linux/futex.h
     match futex_command(detail) {
-        0 => "wait",
-        6 => "lock_pi",
-        9 => "wait_bitset",
-        11 => "wait_requeue_pi",
-        13 => "lock_pi2",
-        _ => "other",
+        0 => FutexOp::Wait,
+        6 => FutexOp::LockPi,
+        9 => FutexOp::WaitBitset,
+        11 => FutexOp::WaitRequeuePi,
+        13 => FutexOp::LockPi2,
+        _ => FutexOp::Other,
     }
 }
 
@@ -90,7 +90,7 @@ fn inet(object: &Object, row: &Row, role: Role, direction: Direction) -> WaitObj
         _ => "*".to_owned(),
     };
     WaitObject::Inet {
-        family: if object.family == FAMILY_INET { "inet" } else { "inet6" },
+        family: if object.family == FAMILY_INET { IpFamily::Inet } else { IpFamily::Inet6 },
         protocol: protocol_name(object.protocol),
         local: endpoint(address(object.family, object.local), &port(object.local_port)),
         peer: endpoint(address(object.family, object.peer), &peer_port),

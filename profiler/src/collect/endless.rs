@@ -9,7 +9,7 @@ use profiler_common::thread::FLAG_ENDED;
 use profiler_common::wait::{WaitKey, WaitStats};
 
 use super::{Closing, Collector, Names, Outcome};
-use crate::model::{Frame, Host, Nanos, Place, Profile, Target, Trust, Window};
+use crate::model::{Frame, Host, Nanos, Place, Profile, Target, TargetKind, Trust, Window};
 
 /// Knows nothing.
 struct Nobody;
@@ -110,7 +110,7 @@ fn finish(collector: Collector) -> Profile {
         requests: Default::default(),
         window: Window { start: Nanos(0), end: Nanos(WINDOW_NS) },
         host: Host { name: String::new(), kernel: String::new(), cpus: 1 },
-        target: Target { kind: "host", description: String::new(), children: true },
+        target: Target { kind: TargetKind::Host, description: String::new(), children: true },
         cpu: Default::default(),
         stacks: &Default::default(),
         stack_origins: &Default::default(),

@@ -246,7 +246,7 @@ pub(super) fn blames(
         .into_iter()
         .map(|(reason, (time, count))| Blame { reason, time: fit(time), count })
         .collect();
-    blames.sort_by_key(|blame| (std::cmp::Reverse(blame.time), blame.reason));
+    blames.sort_by_key(Blame::order);
     blames
 }
 
@@ -283,7 +283,7 @@ pub(super) fn futexes(outcome: &mut Outcome<'_>, stuck: &[Stuck]) -> Vec<Futex> 
             value: (queue.values_mixed == 0).then_some(queue.value),
         })
         .collect();
-    futexes.sort_by_key(|futex| (futex.pid, futex.address, futex.private));
+    futexes.sort_by_key(Futex::order);
     futexes
 }
 
@@ -355,7 +355,7 @@ impl Collector {
                 words: outcome.names.words(thread.pid, thread.address),
             })
             .collect();
-        stuck.sort_by_key(|thread| (thread.pid, thread.tid));
+        stuck.sort_by_key(Stuck::order);
         stuck
     }
 }

@@ -1,10 +1,11 @@
 //! What is known about locks beyond the waits for them.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Latency, Nanos, Pid, State, Tid, WaitObject};
+use super::{Frame, FutexOp, Latency, Nanos, Pid, State, Tid, WaitObject};
 
 /// Place of a [`Reason`] in [`super::Profile::reasons`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +63,13 @@ pub struct Blame {
     pub count: u64,
 }
 
+impl Blame {
+    /// By what reasons are ordered: most time first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (Reverse(self.time), self.reason)
+    }
+}
+
 /// A futex that threads waited for.
 #[derive(Clone, Debug)]
 pub struct Futex {
@@ -79,6 +87,13 @@ pub struct Futex {
     pub holds: Holds,
     /// The value that waiters expect in it; none if they expect several.
     pub value: Option<u32>,
+}
+
+impl Futex {
+    /// By what they are ordered in a profile.
+    pub fn order(&self) -> impl Ord + use<> {
+        (self.pid, self.address, self.private)
+    }
 }
 
 /// The threads that wait for a futex at the same time.
@@ -173,7 +188,7 @@ impl KernelLock {
     /// By what they are ordered in a profile: most time first.
     pub fn order(&self) -> impl Ord + use<> {
         let place: Vec<u64> = self.stack.iter().map(|frame| frame.address).collect();
-        (std::cmp::Reverse(self.total), self.pid, self.sort, self.count, place)
+        (Reverse(self.total), self.pid, self.sort, self.count, place)
     }
 }
 
@@ -204,14 +219,21 @@ pub struct Stuck {
     pub comm: String,
     /// The futex.
     pub address: u64,
-    /// The operation, as in [`WaitObject::Futex`].
-    pub op: &'static str,
+    /// The operation.
+    pub op: FutexOp,
     /// How long it has waited, inside the window.
     pub waited: Nanos,
     /// Where, innermost first.
     pub stack: Arc<[Frame]>,
     /// The first words at the address, where they can be read: see [`super::lock`].
     pub words: Option<[u32; 3]>,
+}
+
+impl Stuck {
+    /// By what they are ordered in a profile.
+    pub fn order(&self) -> impl Ord + use<> {
+        (self.pid, self.tid)
+    }
 }
 
 /// Waits of a group of threads for a CPU that were long enough to be looked at one by one.
@@ -242,6 +264,6 @@ pub struct CpuWait {
 impl CpuWait {
     /// By what they are ordered in a profile: most time first.
     pub fn order(&self) -> impl Ord + use<> {
-        (std::cmp::Reverse(self.total), self.pid, self.preempted)
+        (Reverse(self.total), self.pid, self.preempted)
     }
 }

@@ -20,14 +20,16 @@ pub use lock::{
     Blame, CpuWait, Doing, Futex, Holds, KernelLock, KernelLockSort, Place, Queue, Reason,
     ReasonId, Stuck,
 };
-pub use profile::{Host, Profile, StateTimes, Target, ThreadBooks, Trust, Window};
+pub use profile::{Host, Profile, StateTimes, Target, TargetKind, ThreadBooks, Trust, Window};
 pub use request::{
-    AcceptQueue, Band, Budget, Called, Durations, Part, Peer, PeerId, PlaceId, RequestGroup,
-    RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace,
+    AcceptQueue, Band, Budget, Called, Durations, Part, Peer, PeerId, PlaceId, Protocol,
+    RequestGroup, RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest,
+    WaitPlace,
 };
 pub use stack::Walked;
 pub use wait::{
-    Cause, Direction, Role, StackReach, Wait, WaitId, WaitObject, WakerCount, endpoint,
+    Cause, Direction, FutexOp, IpFamily, Role, StackReach, Wait, WaitId, WaitObject, WakerCount,
+    endpoint,
 };
 
 pub use profiler_common::state::State;
@@ -63,6 +65,13 @@ pub const fn state_name(state: State) -> &'static str {
         State::Stopped => "stopped",
         State::Other => "other",
     }
+}
+
+/// The part of a name, where there is one.
+pub fn part_named(name: &str) -> Option<Part> {
+    let parts = [Part::Queued, Part::BehindOthers, Part::HandedOver, Part::Peers];
+    let part = parts.into_iter().find(|part| part_name(*part) == name);
+    part.or_else(|| state_named(name).map(Part::In))
 }
 
 /// The state of a name, where there is one.

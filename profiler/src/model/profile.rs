@@ -1,6 +1,6 @@
 //! The whole of what was measured.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     CpuSupply, CpuWait, Futex, KernelLock, Nanos, Pid, Reason, ReasonId, Requests, State, Stuck,
@@ -72,11 +72,27 @@ pub struct Host {
     pub cpus: usize,
 }
 
+/// How a target is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// Processes by their numbers.
+    Pid,
+    /// By their name.
+    Comm,
+    /// By their cgroup.
+    Cgroup,
+    /// All of the host.
+    Host,
+    /// A command that was started.
+    Command,
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
-    /// `pid`, `comm`, `cgroup`, `host` or `command`.
-    pub kind: &'static str,
+    /// How it was named.
+    pub kind: TargetKind,
     /// In words.
     pub description: String,
     /// Whether processes that the target created were followed.

@@ -1,9 +1,11 @@
 //! Requests that the target's servers answered, and what happened to them.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Frame, Latency, Nanos, Pid, ReasonId, State, StateTimes, Tid, WaitObject};
 
@@ -54,6 +56,17 @@ impl Budget {
             Part::HandedOver => self.handed_over,
             Part::Peers => self.peers,
             Part::In(state) => self.states.of(state),
+        }
+    }
+
+    /// Adds time to a part.
+    pub fn add(&mut self, part: Part, time: Nanos) {
+        match part {
+            Part::Queued => self.queued += time,
+            Part::BehindOthers => self.behind_others += time,
+            Part::HandedOver => self.handed_over += time,
+            Part::Peers => self.peers += time,
+            Part::In(state) => self.states.add(state, time),
         }
     }
 
@@ -139,13 +152,20 @@ impl Band {
                 None => self.longest.push((place, count, time)),
             }
         }
-        self.longest.sort_by_key(|(place, _, time)| (std::cmp::Reverse(*time), *place));
+        self.sort_longest();
         for calls in other.calls {
             match self.calls.iter_mut().find(|known| known.peer == calls.peer) {
                 Some(known) => known.merge(&calls),
                 None => self.calls.push(calls),
             }
         }
+    }
+}
+
+impl Band {
+    /// Brings the longest waits into their order.
+    pub fn sort_longest(&mut self) {
+        self.longest.sort_by_key(|(place, _, time)| (Reverse(*time), *place));
     }
 }
 
@@ -174,11 +194,49 @@ impl Called {
     }
 }
 
+/// A protocol whose requests are told apart, or named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.
+    Http,
+    /// HTTP/2.
+    Http2,
+    /// Memcached.
+    Memcached,
+    /// MySQL.
+    Mysql,
+    /// PostgreSQL.
+    Postgresql,
+    /// Redis.
+    Redis,
+    /// What is said is encrypted.
+    Tls,
+    /// None of these.
+    Unknown,
+}
+
+impl Protocol {
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Memcached => "memcached",
+            Self::Mysql => "mysql",
+            Self::Postgresql => "postgresql",
+            Self::Redis => "redis",
+            Self::Tls => "tls",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestLabel {
-    /// `http`, `redis`, `postgresql`, `mysql`, `memcached`, `tls`, or `unknown`.
-    pub protocol: &'static str,
+    /// Of whom.
+    pub protocol: Protocol,
     /// In the words of the protocol; empty where nothing is known.
     pub text: String,
 }
@@ -217,9 +275,11 @@ impl Durations {
 
     /// What has been added since they were `before`.
     pub fn since(&self, before: &Durations) -> Durations {
-        let mut rest = self.clone();
-        let _is_part = rest.0.subtract(&before.0);
-        rest
+        let before: HashMap<u32, u64> = before.steps().collect();
+        Self::from_steps(self.steps().map(|(step, count)| {
+            let earlier = before.get(&step).copied().unwrap_or(0);
+            (step, count.saturating_sub(earlier))
+        }))
     }
 
     /// Each step that holds something: its number, and how many durations. Below 2,048 ns a step is 1 ns
@@ -295,6 +355,13 @@ pub struct RequestGroup {
     pub bytes_out: u64,
 }
 
+impl RequestGroup {
+    /// By what they are ordered: most requests first.
+    pub fn order(&self) -> impl Ord + '_ {
+        (Reverse(self.count), &self.label)
+    }
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct SlowRequest {
@@ -321,7 +388,7 @@ pub struct SlowRequest {
 impl SlowRequest {
     /// By what they are ordered: slowest first.
     pub fn order(&self) -> impl Ord + use<> {
-        (std::cmp::Reverse(self.latency), self.arrival, self.pid, self.tid)
+        (Reverse(self.latency), self.arrival, self.pid, self.tid)
     }
 }
 
@@ -340,6 +407,13 @@ pub struct Server {
     pub before: Nanos,
     /// Time in which it worked for them, waits included.
     pub own: Nanos,
+}
+
+impl Server {
+    /// By what they are ordered: most requests first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (Reverse(self.count), self.tid, self.pid)
+    }
 }
 
 /// What was counted several times a second.
@@ -397,6 +471,14 @@ pub struct Service {
     pub in_flight_most: f64,
     /// The queue of connections to accept, for TCP.
     pub accept: Option<AcceptQueue>,
+}
+
+impl Service {
+    /// By what they are ordered: most requests first.
+    pub fn order(&self) -> impl Ord + '_ {
+        let count: u64 = self.groups.iter().map(|group| group.count).sum();
+        (Reverse(count), self.address.as_str())
+    }
 }
 
 /// Somebody whom the target calls.

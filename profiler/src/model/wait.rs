@@ -33,6 +33,53 @@ pub enum Direction {
     Connect,
 }
 
+/// An operation of futex(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FutexOp {
+    /// FUTEX_WAIT.
+    Wait,
+    /// FUTEX_LOCK_PI.
+    LockPi,
+    /// FUTEX_WAIT_BITSET.
+    WaitBitset,
+    /// FUTEX_WAIT_REQUEUE_PI.
+    WaitRequeuePi,
+    /// FUTEX_LOCK_PI2.
+    LockPi2,
+    /// Another one.
+    Other,
+}
+
+impl FutexOp {
+    /// Its name, as in futex(2), lower case and without prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::LockPi => "lock_pi",
+            Self::WaitBitset => "wait_bitset",
+            Self::WaitRequeuePi => "wait_requeue_pi",
+            Self::LockPi2 => "lock_pi2",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether it takes a lock, and does nothing else.
+    pub const fn is_lock(self) -> bool {
+        matches!(self, Self::LockPi | Self::LockPi2)
+    }
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpFamily {
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
 /// What was waited for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -44,8 +91,8 @@ pub enum WaitObject {
         /// User address, in hexadecimal.
         #[serde(serialize_with = "hexadecimal")]
         address: u64,
-        /// Operation, as in futex(2), lower case and without prefix.
-        op: &'static str,
+        /// Operation.
+        op: FutexOp,
         /// Whether it is private to the process.
         private: bool,
         /// Whether the timeout is measured by CLOCK_REALTIME.
@@ -54,8 +101,8 @@ pub enum WaitObject {
     /// An IP socket.
     #[serde(rename = "socket")]
     Inet {
-        /// `inet` or `inet6`.
-        family: &'static str,
+        /// Which.
+        family: IpFamily,
         /// `tcp`, `udp` or the number of another protocol.
         protocol: String,
         /// Local address and port.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::collect::{label_text, turn_budget};
 use crate::kernel::RequestTables;
-use crate::model::{Part, part_name};
+use crate::model::{Part, Protocol, part_name};
 use crate::symbol::clean;
 
 /// A line.
@@ -28,7 +28,7 @@ struct Line<'a> {
     arrival_unseen: bool,
     pipelined: bool,
     handed_over: bool,
-    protocol: &'a str,
+    protocol: Protocol,
     label: &'a str,
     parts: std::collections::BTreeMap<&'static str, u64>,
     calls: u32,
@@ -40,7 +40,7 @@ pub struct EachRequest {
     path: PathBuf,
     file: BufWriter<File>,
     /// By the number of the probes: protocol and text.
-    labels: HashMap<u64, (&'static str, String)>,
+    labels: HashMap<u64, (Protocol, String)>,
     /// Number by the address of the connection.
     connections: HashMap<u64, usize>,
 }
@@ -77,7 +77,7 @@ impl EachRequest {
         let known = self.labels.entry(turn.label).or_insert_with(|| {
             let found = tables.label(turn.label);
             let label = found.map(|found| label_text(&found, clean));
-            label.map_or(("unknown", String::new()), |label| (label.protocol, label.text))
+            label.map_or((Protocol::Unknown, String::new()), |label| (label.protocol, label.text))
         });
         // Not the address in the kernel, which is nobody's business.
         let next = self.connections.len();

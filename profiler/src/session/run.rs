@@ -22,7 +22,7 @@ use super::seeds::{self, SeedStacks};
 use super::walks::Walks;
 use crate::collect::Collector;
 use crate::kernel::{Limits, Probes, Setup, Tables, monotonic_ns};
-use crate::model::{Nanos, Profile, Target};
+use crate::model::{Nanos, Profile, Target, TargetKind};
 use crate::symbol::{Symbolizer, clean};
 use crate::target::{Selector, find_cgroup, listeners_of, pids_below};
 
@@ -138,7 +138,7 @@ impl Session {
         let roots = options.selector.roots()?;
         let policy = policy(&options)?;
         let target = Target {
-            kind: options.selector.kind(),
+            kind: kind(&options.selector),
             description: clean(options.selector.describe().as_bytes()),
             children: options.children,
         };
@@ -309,6 +309,16 @@ impl Session {
         self.looking += began.elapsed();
         let paid = self.began + self.looking.saturating_sub(LOOK_BURST) * LOOK_SHARE;
         Ok(Some(paid.max(began + tap.every())))
+    }
+}
+
+fn kind(selector: &Selector) -> TargetKind {
+    match selector {
+        Selector::Pids(_) => TargetKind::Pid,
+        Selector::Comm(_) => TargetKind::Comm,
+        Selector::Cgroup(_) => TargetKind::Cgroup,
+        Selector::WholeHost => TargetKind::Host,
+        Selector::Command { .. } => TargetKind::Command,
     }
 }
 

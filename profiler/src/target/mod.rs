@@ -107,17 +107,6 @@ impl Selector {
         }
     }
 
-    /// `pid`, `comm`, `cgroup`, `host` or `command`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Selector::Pids(_) => "pid",
-            Selector::Comm(_) => "comm",
-            Selector::Cgroup(_) => "cgroup",
-            Selector::WholeHost => "host",
-            Selector::Command { .. } => "command",
-        }
-    }
-
     /// In words.
     pub fn describe(&self) -> String {
         match self {

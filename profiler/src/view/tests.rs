@@ -135,7 +135,7 @@ fn no_lock_without_evidence() {
                     0x55d0c0ffee40 in with_inventory), 16 %";
     assert!(text.contains(headline), "{text}");
     assert!(text.contains("1. lock or condition (futex): futex 0x55d0c0ffee40"), "{text}");
-    profile.waits[0].object = fixture::futex("lock_pi", false);
+    profile.waits[0].object = fixture::futex(crate::model::FutexOp::LockPi, false);
     let text = flowed(&profile, &at(80));
     assert!(text.contains("spent waiting for a lock (futex"), "{text}");
     assert!(text.contains("1. lock (futex): futex 0x55d0c0ffee40"), "{text}");
@@ -171,7 +171,7 @@ fn every_object() -> Profile {
     let mut profile = fixture::demo();
     let directions = [Direction::Receive, Direction::Send, Direction::Accept, Direction::Connect];
     let mut objects = vec![
-        (State::Futex, fixture::futex("lock_pi", false)),
+        (State::Futex, fixture::futex(crate::model::FutexOp::LockPi, false)),
         (State::Poll, WaitObject::None),
         (State::Disk, WaitObject::None),
         (State::Sleep, WaitObject::None),

@@ -3,7 +3,8 @@
 use super::units::{count, counted};
 use crate::analyze::{Activity, Idle, Sort, TopWait, is_reading_command};
 use crate::model::{
-    Cause, Direction, Doing, Frame, Part, Place, RequestLabel, Role, State, WaitObject,
+    Cause, Direction, Doing, Frame, FutexOp, Part, Place, Protocol, RequestLabel, Role, State,
+    WaitObject,
 };
 
 /// What the time of an activity is spent on, after "x % of its working time is spent".
@@ -76,7 +77,7 @@ pub fn object(wait: &TopWait) -> String {
 /// What was waited for, in this system call.
 pub fn what(object: &WaitObject, syscall: Option<&str>) -> String {
     match object {
-        WaitObject::Futex { address, op, private, .. } => futex(*address, op, *private),
+        WaitObject::Futex { address, op, private, .. } => futex(*address, *op, *private),
         WaitObject::Inet { protocol, local, peer, role, direction, .. } => {
             let what = match direction {
                 Direction::Receive => format!("from {peer}"),
@@ -108,11 +109,11 @@ pub fn what(object: &WaitObject, syscall: Option<&str>) -> String {
 }
 
 /// A futex: its address, and what is unusual about it.
-pub fn futex(address: u64, op: &str, private: bool) -> String {
+pub fn futex(address: u64, op: FutexOp, private: bool) -> String {
     let sharing = if private { "private" } else { "shared" };
     match op {
-        "wait" | "wait_bitset" => format!("futex {address:#x} {sharing}"),
-        _ => format!("futex {address:#x} {sharing}, {op}"),
+        FutexOp::Wait | FutexOp::WaitBitset => format!("futex {address:#x} {sharing}"),
+        _ => format!("futex {address:#x} {sharing}, {}", op.name()),
     }
 }
 
@@ -273,8 +274,8 @@ pub fn part(part: Part) -> &'static str {
 /// What a request asks for.
 pub fn label(label: &RequestLabel) -> String {
     match (label.protocol, label.text.as_str()) {
-        ("unknown" | "", "") => "any request".to_owned(),
-        (protocol, "") => format!("any {protocol} request"),
+        (Protocol::Unknown, "") => "any request".to_owned(),
+        (protocol, "") => format!("any {} request", protocol.name()),
         (_, text) => text.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::series::Series;
-use crate::model::{Profile, group_name};
+use crate::model::{Profile, TargetKind, group_name};
 
 /// Something in which recordings differ beside what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub fn unfair(all: &[Series], loads: &[f64]) -> Vec<Unfair> {
     if differ(&cpus) {
         found.push(Unfair::Cpus(cpus));
     }
-    let kinds = of(&|profile| profile.target.kind.to_owned());
+    let kinds: Vec<TargetKind> = all.iter().map(|series| series.whole.target.kind).collect();
     if differ(&kinds) || have_strangers(all) {
         found.push(Unfair::Targets(of(&|profile| profile.target.description.clone())));
     }

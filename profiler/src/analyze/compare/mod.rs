@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 pub use fair::Unfair;
 pub use series::{Metric, Series, WaitName, choose_service};
 
+use super::verdict::WAITERS;
 use crate::model::{Part, State};
 use noise::{Slices, errors_apart, ratio, standard_error};
 
@@ -103,9 +104,6 @@ pub struct Culprit {
 
 /// What explains less of a change is not named.
 const NAMED: f64 = 0.1;
-/// A lock comes before what takes longer, if it explains this much of what that explains: it is what others
-/// wait for while somebody holds it (as in the verdict).
-const LOCK_FIRST: f64 = 0.25;
 
 /// Compares two recordings whose services have been chosen.
 pub fn compare(before: &Series, after: &Series) -> Comparison {
@@ -190,7 +188,7 @@ impl Comparison {
         let mut causes: Vec<Culprit> = causes.filter(|cause| cause.share >= NAMED).collect();
         let is_lock = |cause: &Culprit| cause.part.metric == Metric::Part(Part::In(State::Futex));
         if let Some(place) = causes.iter().position(is_lock)
-            && causes[place].share >= LOCK_FIRST * causes[0].share
+            && causes[place].share >= WAITERS * causes[0].share
         {
             causes[..=place].rotate_right(1);
         }

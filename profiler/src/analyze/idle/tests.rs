@@ -52,16 +52,16 @@ fn kernel_waits_are_idle_in_kernel_threads_only() {
 #[test]
 fn futex_waits_by_operation() {
     let of = |op, realtime| is_waiting_for_work(&with(State::Futex, futex(op, realtime), "futex"));
-    assert!(!of("wait", false));
-    assert!(of("wait_bitset", true));
-    assert!(!of("wait_bitset", false));
-    assert!(!of("lock_pi", false));
-    assert!(of("wait_requeue_pi", true));
+    assert!(!of(FutexOp::Wait, false));
+    assert!(of(FutexOp::WaitBitset, true));
+    assert!(!of(FutexOp::WaitBitset, false));
+    assert!(!of(FutexOp::LockPi, false));
+    assert!(of(FutexOp::WaitRequeuePi, true));
 }
 
 #[test]
 fn futex_waits_by_function() {
-    let plain = || with(State::Futex, futex("wait", false), "futex");
+    let plain = || with(State::Futex, futex(FutexOp::Wait, false), "futex");
     let idle = |names: &[&str]| is_waiting_for_work(&at(plain(), names));
     assert!(idle(&["syscall", "std::sys::sync::condvar::futex::Condvar::wait"]));
     assert!(idle(&["std::thread::park", "main"]));
@@ -81,21 +81,21 @@ fn futex_waits_by_function() {
 fn a_lock_is_claimed_with_evidence_only() {
     let of =
         |op, names: &[&str]| is_lock(&at(with(State::Futex, futex(op, false), "futex"), names));
-    assert!(!of("wait", &[]));
-    assert!(!of("wait", &["syscall", "handle", "main"]));
-    assert!(!of("wait_bitset", &["pqWait"]));
-    assert!(of("lock_pi", &[]) && of("lock_pi2", &["main"]));
-    assert!(!of("wait_requeue_pi", &[]));
-    assert!(of("wait", &["__lll_lock_wait", "take"]));
-    assert!(of("wait_bitset", &["std::sys::sync::mutex::futex::Mutex::lock_contended"]));
-    assert!(of("wait_bitset", &["__pthread_rwlock_clockwrlock", "take"]));
+    assert!(!of(FutexOp::Wait, &[]));
+    assert!(!of(FutexOp::Wait, &["syscall", "handle", "main"]));
+    assert!(!of(FutexOp::WaitBitset, &["pqWait"]));
+    assert!(of(FutexOp::LockPi, &[]) && of(FutexOp::LockPi2, &["main"]));
+    assert!(!of(FutexOp::WaitRequeuePi, &[]));
+    assert!(of(FutexOp::Wait, &["__lll_lock_wait", "take"]));
+    assert!(of(FutexOp::WaitBitset, &["std::sys::sync::mutex::futex::Mutex::lock_contended"]));
+    assert!(of(FutexOp::WaitBitset, &["__pthread_rwlock_clockwrlock", "take"]));
     let poll = with(State::Poll, WaitObject::None, "epoll_wait");
     assert!(!is_lock(&at(poll, &["WaitLatch", "ProcSleep"])));
 }
 
 #[test]
 fn a_lock_in_the_stack_outweighs_the_way_of_waiting() {
-    let condition = with(State::Futex, futex("wait_bitset", true), "futex");
+    let condition = with(State::Futex, futex(FutexOp::WaitBitset, true), "futex");
     let lock = ["sem_wait", "PGSemaphoreLock", "LWLockAcquire", "heap_update"];
     assert!(is_waiting_for_work(&condition));
     assert!(!is_waiting_for_work(&at(condition.clone(), &lock)));
@@ -116,7 +116,7 @@ fn of_waits_without_call_and_object_the_kind_alone_decides() {
 
 #[test]
 fn a_function_called_lock_counts_only_beside_the_system_call() {
-    let futex = with(State::Futex, futex("wait_bitset", false), "futex");
+    let futex = with(State::Futex, futex(FutexOp::WaitBitset, false), "futex");
     let near = ["syscall", "lock", "lock<std::net::tcp::TcpStream>", "handle"];
     assert!(is_lock(&at(futex.clone(), &near)));
     assert!(!is_lock(&at(futex, &["syscall", "wait", "recv", "run", "lock"])));

@@ -213,8 +213,7 @@ impl<'a> Gathered<'a> {
     /// Only the owner can give back a lock of which the kernel knows the owner.
     fn is_owner_proved(&self) -> bool {
         let mut waits = self.waits.iter();
-        waits
-            .all(|wait| matches!(wait.object, WaitObject::Futex { op: "lock_pi" | "lock_pi2", .. }))
+        waits.all(|wait| matches!(wait.object, WaitObject::Futex { op, .. } if op.is_lock()))
     }
 
     fn holds(&self) -> Option<Holds> {

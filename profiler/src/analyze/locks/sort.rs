@@ -73,8 +73,10 @@ pub fn sort(wait: &Wait, value: Option<u32>, in_interpreter: bool) -> Option<Sor
         let evidence = "it lies in the state of the interpreter".to_owned();
         return Some(sorted(Sort::Interpreter, evidence, true));
     }
-    if let WaitObject::Futex { op: op @ ("lock_pi" | "lock_pi2"), .. } = wait.object {
-        return Some(sorted(Sort::Lock, format!("the operation {op}"), true));
+    if let WaitObject::Futex { op, .. } = wait.object
+        && op.is_lock()
+    {
+        return Some(sorted(Sort::Lock, format!("the operation {}", op.name()), true));
     }
     if let Some(found) = by_functions(&wait.stack) {
         return Some(found);
@@ -215,9 +217,10 @@ impl Sort {
 mod tests {
     use super::super::super::fixture::{futex, stack, wait};
     use super::*;
+    use crate::model::FutexOp;
 
     fn of(names: &[&str]) -> Sort {
-        let mut wait = wait(State::Futex, futex("wait", false), 1_000_000, 1);
+        let mut wait = wait(State::Futex, futex(FutexOp::Wait, false), 1_000_000, 1);
         wait.stack = stack(names);
         sort(&wait, None, false).expect("a futex is of some sort").sort
     }
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn without_functions_the_value_tells() {
-        let wait = wait(State::Futex, futex("wait", false), 1_000_000, 1);
+        let wait = wait(State::Futex, futex(FutexOp::Wait, false), 1_000_000, 1);
         assert_eq!(sort(&wait, Some(2), false).map(|found| found.sort), Some(Sort::Lock));
         assert_eq!(sort(&wait, Some(7), false).map(|found| found.sort), Some(Sort::Unknown));
         assert_eq!(sort(&wait, None, true).map(|found| found.sort), Some(Sort::Interpreter));

@@ -1,6 +1,6 @@
 use super::super::fixture;
 use super::*;
-use crate::model::{Blame, Doing, Reason, ReasonId, State};
+use crate::model::{Blame, Doing, FutexOp, Reason, ReasonId, State};
 
 #[test]
 fn a_lock_says_who_waits_behind_whom_and_why() {
@@ -25,9 +25,10 @@ fn a_lock_says_who_waits_behind_whom_and_why() {
 #[test]
 fn parked_workers_are_no_contention_and_come_last() {
     let mut profile = fixture::chain();
-    let mut idle = fixture::wait(State::Futex, fixture::futex("wait_bitset", true), 1 << 40, 3);
+    let mut idle =
+        fixture::wait(State::Futex, fixture::futex(FutexOp::WaitBitset, true), 1 << 40, 3);
     idle.object =
-        WaitObject::Futex { address: 0x10, op: "wait_bitset", private: true, realtime: true };
+        WaitObject::Futex { address: 0x10, op: FutexOp::WaitBitset, private: true, realtime: true };
     profile.waits.insert(0, idle);
     let rows = locks(&profile, By::Lock);
     let last = rows.last().expect("there are locks");
@@ -39,9 +40,10 @@ fn parked_workers_are_no_contention_and_come_last() {
 fn both_halves_of_a_condition_variable_are_one() {
     let mut profile = fixture::empty();
     for address in [0x1028, 0x102c] {
-        let mut wait = fixture::wait(State::Futex, fixture::futex("wait_bitset", true), 1000, 1);
+        let mut wait =
+            fixture::wait(State::Futex, fixture::futex(FutexOp::WaitBitset, true), 1000, 1);
         wait.object =
-            WaitObject::Futex { address, op: "wait_bitset", private: true, realtime: true };
+            WaitObject::Futex { address, op: FutexOp::WaitBitset, private: true, realtime: true };
         profile.waits.push(wait);
     }
     assert_eq!(locks(&profile, By::Lock).len(), 1);
@@ -51,7 +53,8 @@ fn both_halves_of_a_condition_variable_are_one() {
 fn a_shared_futex_is_one_lock_in_all_processes() {
     let mut profile = fixture::empty();
     for (pid, address) in [(1, 0x7000), (2, 0x9000)] {
-        let object = WaitObject::Futex { address, op: "wait", private: false, realtime: false };
+        let object =
+            WaitObject::Futex { address, op: FutexOp::Wait, private: false, realtime: false };
         let mut wait = fixture::wait(State::Futex, object, 1000, 1);
         wait.pid = Pid(pid);
         profile.waits.push(wait);
@@ -73,7 +76,8 @@ fn a_shared_futex_is_one_lock_in_all_processes() {
 fn places_can_be_what_counts() {
     let mut profile = fixture::empty();
     for address in [0x10, 0x20, 0x30] {
-        let object = WaitObject::Futex { address, op: "wait", private: true, realtime: false };
+        let object =
+            WaitObject::Futex { address, op: FutexOp::Wait, private: true, realtime: false };
         let mut wait = fixture::wait(State::Futex, object, 1000, 1);
         wait.stack = fixture::stack(&["pthread_mutex_lock", "shard_put", "main"]);
         profile.waits.push(wait);
@@ -129,7 +133,8 @@ fn a_place_tells_the_lock_or_nothing() {
     let epoll = || WaitObject::Epoll { fd: 3 };
     assert_eq!(at(State::Poll, epoll(), &row), Some((Sort::Database, Some("a row"))));
     assert_eq!(at(State::Poll, epoll(), &["epoll_wait", "main"]), None);
-    let futex = || WaitObject::Futex { address: 1, op: "wait", private: true, realtime: false };
+    let futex =
+        || WaitObject::Futex { address: 1, op: FutexOp::Wait, private: true, realtime: false };
     let mutex = ["__lll_lock_wait", "pthread_mutex_lock", "take"];
     assert_eq!(at(State::Futex, futex(), &mutex), Some((Sort::Lock, None)));
     assert_eq!(at(State::Futex, futex(), &["pthread_cond_wait", "next_job"]), None);

@@ -25,7 +25,7 @@ const FEWEST: u64 = 100;
 const TAIL: f64 = 1.5;
 
 /// Waiting for what holders do comes before that, if it explains at least this part as much.
-const WAITERS: f64 = 0.25;
+pub(super) const WAITERS: f64 = 0.25;
 
 /// What explains less than this is no constraint.
 const LEAST: f64 = 0.1;

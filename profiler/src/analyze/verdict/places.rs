@@ -62,7 +62,7 @@ fn may_be_lock(place: &WaitPlace) -> bool {
 }
 
 fn is_surely_lock(place: &WaitPlace) -> bool {
-    let by_operation = matches!(place.object, WaitObject::Futex { op: "lock_pi" | "lock_pi2", .. });
+    let by_operation = matches!(place.object, WaitObject::Futex { op, .. } if op.is_lock());
     by_operation || place.kind == State::FileLock || names_any(&place.stack, is_lock_function)
 }
 

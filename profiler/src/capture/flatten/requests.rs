@@ -5,7 +5,7 @@ use crate::capture::PRESENT;
 use crate::capture::figures::Figures;
 use crate::capture::thing::{self, Kind, ThingId};
 use crate::model::{
-    Band, PeerId, PlaceId, RequestGroup, RequestLabel, Requests, Service, SlowRequest, part_name,
+    Band, PeerId, PlaceId, RequestGroup, Requests, Service, SlowRequest, part_name,
 };
 
 /// The numbers of peers and places.
@@ -98,10 +98,9 @@ impl Flattener {
     }
 
     fn group(&mut self, service: ThingId, group: &mut RequestGroup, known: &Known) {
-        let body = label(&group.label);
-        let key = group.label.clone();
+        let body = group.label.clone();
         let kind = (Kind::Group, Some(service));
-        let id = self.thing(kind, key, &body, |visit| visit.group(group));
+        let id = self.thing(kind, &body, &body, |visit| visit.group(group));
         for band in &mut group.bands {
             self.band(id, band, known);
         }
@@ -127,7 +126,7 @@ impl Flattener {
     fn slow(&mut self, service: ThingId, slow: &SlowRequest, known: &Known) {
         let parts = slow.budget.parts().filter(|(_, time)| time.0 > 0);
         let body = thing::Slow {
-            label: label(&slow.label),
+            label: slow.label.clone(),
             arrival: slow.arrival,
             latency: slow.latency,
             first_byte: slow.first_byte,
@@ -141,8 +140,4 @@ impl Flattener {
         let id = self.thing((Kind::Slow, Some(service)), key, &body, |_| {});
         self.slow.insert(id);
     }
-}
-
-fn label(label: &RequestLabel) -> thing::Label {
-    thing::Label { protocol: label.protocol.to_owned(), text: label.text.clone() }
 }

@@ -1,15 +1,14 @@
 //! Puts requests together.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
 
-use super::{Restorer, state_of};
-use crate::capture::thing::{self, Kind, ThingId, word};
+use super::Restorer;
+use crate::capture::thing::{self, Kind, ThingId};
 use crate::model::{
-    Band, Budget, Called, Durations, Latency, Nanos, Peer, PeerId, PlaceId, RequestGroup,
-    RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace, Window,
+    Band, Budget, Called, Durations, Latency, Nanos, Peer, PeerId, PlaceId, RequestGroup, Requests,
+    SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace, Window, part_named,
 };
 
 /// Numbers in the profile by those in the recording.
@@ -40,16 +39,13 @@ impl Restorer<'_> {
             let service = self.service(id, &known, window)?;
             requests.services.push(service);
         }
-        requests.services.sort_by_key(|service| {
-            let count: u64 = service.groups.iter().map(|group| group.count).sum();
-            (Reverse(count), service.address.clone())
-        });
+        requests.services.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(requests)
     }
 
     fn peer(&self, id: ThingId) -> Result<Peer> {
         let body: thing::Peer = self.body(id, Kind::Peer)?;
-        let mut peer = Peer {
+        let peer = Peer {
             pid: body.pid,
             process: body.process,
             address: body.address,
@@ -59,8 +55,7 @@ impl Restorer<'_> {
             total: Nanos(0),
             latency: Latency::default(),
         };
-        self.give(id, |visit| visit.peer(&mut peer));
-        Ok(peer)
+        Ok(self.given(id, peer, |visit, it| visit.peer(it)))
     }
 
     fn place(&mut self, id: ThingId) -> Result<WaitPlace> {
@@ -69,7 +64,7 @@ impl Restorer<'_> {
             pid: body.pid,
             kind: body.waiting.kind,
             syscall: body.waiting.syscall,
-            object: body.waiting.object.restore()?,
+            object: body.waiting.object.into(),
             stack: self.stack(body.waiting.stack)?,
             reason: body.reason.map(|reason| self.reason(reason)).transpose()?,
         })
@@ -94,22 +89,21 @@ impl Restorer<'_> {
             service.groups.push(self.group(group, known)?);
         }
         service.groups.retain(|group| group.count > 0);
-        service.groups.sort_by(|a, b| (b.count, &a.label).cmp(&(a.count, &b.label)));
+        service.groups.sort_by(|a, b| a.order().cmp(&b.order()));
         service.slowest = self.slowest(id, known, window)?;
         for id in self.children(Kind::Server, id) {
             let body: thing::Server = self.body(id, Kind::Server)?;
             let (total, before, own) = Default::default();
-            let mut server = Server { pid: body.pid, tid: body.tid, count: 0, total, before, own };
-            self.give(id, |visit| visit.server(&mut server));
-            service.servers.push(server);
+            let server = Server { pid: body.pid, tid: body.tid, count: 0, total, before, own };
+            service.servers.push(self.given(id, server, |visit, it| visit.server(it)));
         }
-        service.servers.sort_by_key(|server| (Reverse(server.count), server.tid, server.pid));
+        service.servers.sort_by_key(Server::order);
         Ok(service)
     }
 
     fn group(&self, id: ThingId, known: &Known) -> Result<RequestGroup> {
         let mut group = RequestGroup {
-            label: label(self.body(id, Kind::Group)?)?,
+            label: self.body(id, Kind::Group)?,
             count: 0,
             latency: Durations::default(),
             max: Nanos(0),
@@ -134,8 +128,8 @@ impl Restorer<'_> {
 
     fn band(&self, id: ThingId, known: &Known) -> Result<Band> {
         let body: thing::Band = self.body(id, Kind::Band)?;
-        let mut band = Band { low: body.low, high: body.high, ..Band::default() };
-        self.give(id, |visit| visit.band(&mut band));
+        let band = Band { low: body.low, high: body.high, ..Band::default() };
+        let mut band = self.given(id, band, |visit, it| visit.band(it));
         for row in self.children(Kind::Longest, id) {
             let body: thing::Longest = self.body(row, Kind::Longest)?;
             let place = known.places.get(&body.place).context("a place is missing")?;
@@ -143,14 +137,13 @@ impl Restorer<'_> {
             self.give(row, |visit| visit.longest((&mut count, &mut time)));
             band.longest.push((*place, count, time));
         }
-        band.longest.sort_by_key(|(place, _, time)| (Reverse(*time), *place));
+        band.sort_longest();
         for row in self.children(Kind::Called, id) {
             let body: thing::Called = self.body(row, Kind::Called)?;
             let peer = *known.peers.get(&body.peer).context("a peer is missing")?;
             let (total, longest) = Default::default();
-            let mut called = Called { peer, count: 0, total, requests: 0, longest };
-            self.give(row, |visit| visit.called(&mut called));
-            band.calls.push(called);
+            let called = Called { peer, count: 0, total, requests: 0, longest };
+            band.calls.push(self.given(row, called, |visit, it| visit.called(it)));
         }
         Ok(band)
     }
@@ -177,7 +170,7 @@ fn slow(body: thing::Slow, known: &Known) -> Result<SlowRequest> {
         anyhow::Ok((*place, time))
     };
     Ok(SlowRequest {
-        label: label(body.label)?,
+        label: body.label,
         arrival: body.arrival,
         latency: body.latency,
         first_byte: body.first_byte,
@@ -189,20 +182,11 @@ fn slow(body: thing::Slow, known: &Known) -> Result<SlowRequest> {
     })
 }
 
-fn budget(parts: &std::collections::BTreeMap<String, Nanos>) -> Result<Budget> {
+fn budget(parts: &BTreeMap<String, Nanos>) -> Result<Budget> {
     let mut budget = Budget::default();
     for (name, time) in parts {
-        match name.as_str() {
-            "queued" => budget.queued = *time,
-            "behind_others" => budget.behind_others = *time,
-            "handed_over" => budget.handed_over = *time,
-            "peers" => budget.peers = *time,
-            state => budget.states.add(state_of(state)?, *time),
-        }
+        let part = part_named(name).context("a request has a part that there is not")?;
+        budget.add(part, *time);
     }
     Ok(budget)
-}
-
-fn label(label: thing::Label) -> Result<RequestLabel> {
-    Ok(RequestLabel { protocol: word(&label.protocol)?, text: label.text })
 }

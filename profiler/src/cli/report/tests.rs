@@ -7,7 +7,10 @@ use proptest::prelude::*;
 
 use crate::analyze::{By, fixture};
 use crate::capture::{Options, Recording, Writer};
-use crate::model::{Nanos, Pid, Profile, State, Tid, WaitObject, Window};
+use crate::model::{
+    FutexOp, Nanos, Pid, Profile, Protocol, RequestLabel, State, TargetKind, Tid, WaitObject,
+    Window,
+};
 use crate::view::{self, DocumentOptions, TextOptions};
 
 const SECOND: u64 = 1_000_000_000;
@@ -98,6 +101,24 @@ fn a_replayed_report_is_the_live_one() {
     }
 }
 
+/// Names that only some targets have.
+#[test]
+fn rare_names_come_back() {
+    let mut profile = fixture::requests::lock();
+    profile.target.kind = TargetKind::Cgroup;
+    profile.requests.services[0].groups[0].label =
+        RequestLabel { protocol: Protocol::Http2, text: String::new() };
+    profile.waits[0].object = fixture::futex(FutexOp::WaitRequeuePi, true);
+    profile.waits.sort_by(|a, b| a.order().cmp(&b.order()));
+    let scratch = record([profile.clone()], None);
+    let recording = Recording::open(&scratch.0).unwrap();
+    let replayed = document(&recording.profile(recording.whole()).unwrap());
+    assert_same(&replayed, &document(&profile));
+    for name in ["\"cgroup\"", "\"http2\"", "\"wait_requeue_pi\""] {
+        assert!(replayed.contains(name), "{name}");
+    }
+}
+
 /// The demo so many seconds after its window began, with waits and requests in proportion.
 fn at(second: u64) -> Profile {
     let mut profile = fixture::requests::lock();
@@ -149,7 +170,7 @@ fn slices_are_what_the_whole_consists_of() {
     let scratch = record((1..=4).map(at), None);
     let recording = Recording::open(&scratch.0).unwrap();
     let (mut slices, mut waited) = (0, Nanos(0));
-    let each = |_, profile: Profile| {
+    let each = |profile: Profile| {
         slices += 1;
         waited += profile.waits.iter().map(|wait| wait.total).sum();
         assert_eq!(profile.window.duration(), Nanos(SECOND));
@@ -166,7 +187,7 @@ fn a_wait_that_is_open_between_slices_is_one_wait() {
         let mut profile = fixture::empty();
         profile.window = Window { start: Nanos(0), end: Nanos(second * SECOND) };
         let mut wait =
-            fixture::wait(State::Futex, fixture::futex("wait", false), second * SECOND, 1);
+            fixture::wait(State::Futex, fixture::futex(FutexOp::Wait, false), second * SECOND, 1);
         wait.id = crate::model::WaitId(7);
         if !is_over {
             wait.clipped = 1;
@@ -299,7 +320,7 @@ fn look_at(path: &Path) {
     if let Ok(profile) = recording.profile(recording.whole()) {
         assert!(print_all(&profile) > 0);
     }
-    let _any = recording.each_slice(recording.whole(), |_, profile| {
+    let _any = recording.each_slice(recording.whole(), |profile| {
         assert!(print_all(&profile) > 0);
         Ok(())
     });

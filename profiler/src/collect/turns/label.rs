@@ -6,7 +6,7 @@ use profiler_common::turn::{
     PROTOCOL_TLS,
 };
 
-use crate::model::RequestLabel;
+use crate::model::{Protocol, RequestLabel};
 
 /// Commands of memcached (doc/protocol.txt there): a word that begins a request and is none of them is
 /// not one of that protocol.
@@ -44,17 +44,19 @@ pub fn label(label: &Label, clean: impl FnOnce(&[u8]) -> String) -> RequestLabel
     let text = clean(&bytes[..length]);
     let of = |protocol, text| RequestLabel { protocol, text };
     match label.protocol {
-        PROTOCOL_HTTP => of("http", text),
-        PROTOCOL_HTTP2 => of("http2", String::new()),
-        PROTOCOL_REDIS => of("redis", text.to_ascii_uppercase()),
-        PROTOCOL_POSTGRES => of("postgresql", statement(&text, length == LABEL_LENGTH)),
-        PROTOCOL_POSTGRES_PREPARED if text.is_empty() => of("postgresql", "EXECUTE".to_owned()),
-        PROTOCOL_POSTGRES_PREPARED => of("postgresql", format!("EXECUTE {text}")),
-        PROTOCOL_POSTGRES_STARTUP => of("postgresql", "(session)".to_owned()),
-        PROTOCOL_MYSQL => of("mysql", statement(&text, length == LABEL_LENGTH)),
-        PROTOCOL_MEMCACHED if MEMCACHED.contains(&text.as_str()) => of("memcached", text),
-        PROTOCOL_TLS => of("tls", String::new()),
-        _ => of("unknown", String::new()),
+        PROTOCOL_HTTP => of(Protocol::Http, text),
+        PROTOCOL_HTTP2 => of(Protocol::Http2, String::new()),
+        PROTOCOL_REDIS => of(Protocol::Redis, text.to_ascii_uppercase()),
+        PROTOCOL_POSTGRES => of(Protocol::Postgresql, statement(&text, length == LABEL_LENGTH)),
+        PROTOCOL_POSTGRES_PREPARED if text.is_empty() => {
+            of(Protocol::Postgresql, "EXECUTE".to_owned())
+        }
+        PROTOCOL_POSTGRES_PREPARED => of(Protocol::Postgresql, format!("EXECUTE {text}")),
+        PROTOCOL_POSTGRES_STARTUP => of(Protocol::Postgresql, "(session)".to_owned()),
+        PROTOCOL_MYSQL => of(Protocol::Mysql, statement(&text, length == LABEL_LENGTH)),
+        PROTOCOL_MEMCACHED if MEMCACHED.contains(&text.as_str()) => of(Protocol::Memcached, text),
+        PROTOCOL_TLS => of(Protocol::Tls, String::new()),
+        _ => of(Protocol::Unknown, String::new()),
     }
 }
 

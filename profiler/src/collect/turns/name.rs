@@ -17,7 +17,7 @@ use crate::collect::locks::Reasons;
 use crate::collect::waits::RowKey;
 use crate::collect::{Collector, Names, describe};
 use crate::model::{
-    AcceptQueue, Band, Called, Latency, Nanos, Peer, PeerId, Pid, PlaceId, RequestGroup,
+    AcceptQueue, Band, Called, Latency, Nanos, Peer, PeerId, Pid, PlaceId, Protocol, RequestGroup,
     RequestLabel, Requests, Server, Service, SlowRequest, State, Tid, WaitObject, WaitPlace,
 };
 
@@ -71,10 +71,7 @@ impl Turns {
             .map(|(id, sums)| naming.service(id, sums))
             .filter(|service| !service.groups.is_empty() || service.samples.connections > 0)
             .collect();
-        services.sort_by_key(|service| {
-            let count: u64 = service.groups.iter().map(|group| group.count).sum();
-            (Reverse(count), service.address.clone())
-        });
+        services.sort_by(|a, b| a.order().cmp(&b.order()));
         Requests {
             followed: true,
             services,
@@ -135,7 +132,7 @@ impl Naming<'_, '_> {
             }
         }
         let mut groups: Vec<RequestGroup> = groups.into_values().collect();
-        groups.sort_by(|a, b| (b.count, &a.label).cmp(&(a.count, &b.label)));
+        groups.sort_by(|a, b| a.order().cmp(&b.order()));
         let mut servers: Vec<Server> = sums
             .servers
             .into_iter()
@@ -148,7 +145,7 @@ impl Naming<'_, '_> {
                 own: server.own,
             })
             .collect();
-        servers.sort_by_key(|server| (Reverse(server.count), server.tid, server.pid));
+        servers.sort_by_key(Server::order);
         let mut slowest: Vec<SlowRequest> =
             sums.slowest.into_iter().map(|slow| self.slow(slow)).collect();
         slowest.sort_by_key(SlowRequest::order);
@@ -185,7 +182,7 @@ impl Naming<'_, '_> {
     fn label(&mut self, number: u64) -> RequestLabel {
         match self.tables.labels.get(&number) {
             Some(known) => label(known, |text| self.outcome.names.clean(text)),
-            None => RequestLabel { protocol: "unknown", text: String::new() },
+            None => RequestLabel { protocol: Protocol::Unknown, text: String::new() },
         }
     }
 
@@ -209,12 +206,8 @@ impl Naming<'_, '_> {
 
     fn band(&mut self, band: u32, sums: BandSums) -> Band {
         let (low, high) = bounds_of(band);
-        let mut longest: Vec<(PlaceId, u64, Nanos)> = sums
-            .longest
-            .into_iter()
-            .map(|(place, count, time)| (PlaceId(place), count, time))
-            .collect();
-        longest.sort_by_key(|(place, _, time)| (Reverse(*time), *place));
+        let longest = sums.longest.into_iter();
+        let longest = longest.map(|(place, count, time)| (PlaceId(place), count, time));
         let calls = sums.calls.into_iter().filter_map(|(address, calls)| {
             let peer = self.peer(address)?;
             Some(Called {
@@ -225,16 +218,18 @@ impl Naming<'_, '_> {
                 longest: calls.longest,
             })
         });
-        Band {
+        let mut band = Band {
             low,
             high,
             count: sums.count,
             total: sums.total,
             budget: sums.budget,
             calls_open: sums.calls_open,
-            longest,
+            longest: longest.collect(),
             calls: calls.collect(),
-        }
+        };
+        band.sort_longest();
+        band
     }
 
     fn slow(&mut self, slow: Slow) -> SlowRequest {

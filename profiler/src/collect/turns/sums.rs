@@ -1,5 +1,6 @@
 //! Sums over the requests of a service, and of those that ask for the same.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINED, Turn};
@@ -59,6 +60,13 @@ pub struct Slow {
     pub budget: Budget,
     pub longest: Option<(u32, Nanos)>,
     pub calls: u64,
+}
+
+impl Slow {
+    /// As [`crate::model::SlowRequest::order`]: which are kept does not depend on who was first to be seen.
+    fn order(&self) -> (Reverse<Nanos>, Nanos, u32, u32) {
+        (Reverse(self.latency), self.arrival, self.pid, self.tid)
+    }
 }
 
 /// What a thread has answered.
@@ -121,8 +129,9 @@ impl ServiceSums {
         place: Option<u32>,
         is_pipelined: bool,
     ) {
+        let order = (Reverse(latency), Nanos(turn.arrival_ns), turn.pid, turn.tid);
         let has_place = |slowest: &[Slow], kept: usize| {
-            slowest.len() < kept || slowest.last().is_none_or(|last| latency > last.latency)
+            slowest.len() < kept || slowest.last().is_none_or(|last| order < last.order())
         };
         let is_slow = has_place(&self.slowest, SLOWEST_KEPT);
         let is_recent = has_place(&self.recent, RECENT_KEPT);
@@ -155,10 +164,9 @@ impl ServiceSums {
 
     /// Adds the recent ones to the slowest.
     pub fn list_recent(&mut self) {
-        let listed = |slow: &Slow| (slow.arrival, slow.pid, slow.tid);
-        let known: HashSet<_> = self.slowest.iter().map(listed).collect();
+        let known: HashSet<_> = self.slowest.iter().map(Slow::order).collect();
         let recent = std::mem::take(&mut self.recent).into_iter();
-        self.slowest.extend(recent.filter(|slow| !known.contains(&listed(slow))));
+        self.slowest.extend(recent.filter(|slow| !known.contains(&slow.order())));
     }
 
     /// Adds a look at the connections.
@@ -176,7 +184,7 @@ impl ServiceSums {
 
 /// Keeps a request among the slowest.
 fn keep(slowest: &mut Vec<Slow>, slow: Slow, kept: usize) {
-    let place = slowest.partition_point(|other| other.latency >= slow.latency);
+    let place = slowest.partition_point(|other| other.order() < slow.order());
     slowest.insert(place, slow);
     slowest.truncate(kept);
 }

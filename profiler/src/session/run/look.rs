@@ -115,18 +115,25 @@ impl Session {
         seeds: SeedStacks,
     ) -> Result<Gathered> {
         self.cpu.close();
-        let (threads, _) = self.threads(at)?;
+        let mut threads = self.threads(at)?;
         collector.meet(&threads, seeds);
         // Before the books are closed: a wait that ends in between is missing from the sums until
         // the next look, and not in them twice.
         self.tables.for_each_wait(|key, stats| collector.add_sums(&key, stats))?;
         self.tables.for_each_blame(|key, blame| collector.add_blame(&key, blame))?;
         self.tables.for_each_kernel_lock(|key, stats| collector.add_kernel_lock(&key, stats))?;
-        let (threads, end) = self.threads(at)?;
+        let end = self.end.unwrap_or_else(|| Nanos(monotonic_ns()));
+        if at == Closing::Meanwhile {
+            threads = self.threads(at)?;
+        }
         collector.close(end, at, &threads);
-        // No thread lives longer than the window.
-        let last = threads.iter().map(|thread| Nanos(thread.since_ns)).max();
-        let end = if at == Closing::End { end } else { last.map_or(end, |last| last.max(end)) };
+        let end = match at {
+            Closing::End => end,
+            // No thread lives longer than the window.
+            Closing::Meanwhile => {
+                threads.iter().map(|thread| Nanos(thread.since_ns)).fold(end, Nanos::max)
+            }
+        };
         let (requests, unfinished) = self.take_requests(collector)?;
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
@@ -159,12 +166,8 @@ impl Session {
         })
     }
 
-    /// The records of all threads, and the instant at which they are looked at.
-    fn threads(&self, at: Closing) -> Result<(Vec<ThreadRecord>, Nanos)> {
-        let end = match (at, self.end) {
-            (Closing::End, Some(end)) => end,
-            _ => Nanos(monotonic_ns()),
-        };
+    /// The records of all threads.
+    fn threads(&self, at: Closing) -> Result<Vec<ThreadRecord>> {
         let mut threads = Vec::new();
         self.tables.for_each_thread(|key, thread| {
             if thread.serial != 0 {
@@ -175,7 +178,7 @@ impl Session {
             Closing::End => thread,
             Closing::Meanwhile => self.whole(key, thread),
         });
-        Ok((whole.collect(), end))
+        Ok(whole.collect())
     }
 
     /// A record that no probe was writing to while it was read: its times are those since its thread

@@ -176,7 +176,7 @@ fn requests(profile: &Profile) -> Vec<Row> {
             let mut values = vec![
                 service.address.clone(),
                 service.process.clone(),
-                group.label.protocol.to_owned(),
+                group.label.protocol.name().to_owned(),
                 group.label.text.clone(),
                 group.count.to_string(),
                 format!("{:.3}", row.rate),

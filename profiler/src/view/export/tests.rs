@@ -85,7 +85,7 @@ fn a_pprof_profile_holds_all_time_and_refers_to_what_it_has() {
 #[test]
 fn inlined_functions_share_a_location() {
     let mut profile = fixture::empty();
-    let object = fixture::futex("wait", false);
+    let object = fixture::futex(crate::model::FutexOp::Wait, false);
     let mut wait = fixture::wait(State::Futex, object, 1_000_000, 1);
     let mut stack = fixture::stack(&["inner", "outer", "main"]).to_vec();
     stack[0].inlined = true;
