@@ -3,6 +3,7 @@
 //! - [`dwell`] starts the binary and reads its document ([`document`]);
 //! - [`books`] checks that a document's sums balance;
 //! - [`locks`] checks that its rows of locks add up;
+//! - [`observed`] puts what dwell saw of locks beside what a workload measured;
 //! - [`schedstat`] asks the kernel's own accounting the same question;
 //! - [`gdb`] says where blocked threads stand;
 //! - [`half_cpu`] holds a process back;
@@ -23,6 +24,7 @@ pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod need;
+pub mod observed;
 pub mod outcome;
 pub mod proc;
 pub mod process;

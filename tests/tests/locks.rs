@@ -5,123 +5,24 @@
 //! measured and what dwell saw are the same waits.
 
 use anyhow::{Context, Result, ensure};
+use dwell_tests::document::Waits;
 use dwell_tests::document::locks::{Deadlock, Leaf, Lock, has_frame};
-use dwell_tests::document::{Document, Waits};
 use dwell_tests::dwell::Dwell;
 use dwell_tests::machine::Machine;
 use dwell_tests::memory::Peak;
-use dwell_tests::outcome::Outcome;
+use dwell_tests::observed::{Observed, same_waits};
 use dwell_tests::tolerance::{COUNT, LOCKS, TRUTH};
 use dwell_tests::workload::Workload;
-use dwell_tests::{books, locks, need_root};
+use dwell_tests::{locks, need_root};
 
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 
 /// Most memory that dwell may take for very many futexes, in bytes.
 const MOST_MEMORY: u64 = 256 << 20;
 
-/// What dwell saw of a workload, and what the workload measured.
-struct Observed {
-    document: Document,
-    outcome: Outcome,
-}
-
-impl Observed {
-    /// Runs a workload for three seconds inside a window.
-    fn of(arguments: &[&str]) -> Result<Self> {
-        Self::with(Dwell::attach_to, "3", arguments)
-    }
-
-    /// The same with another command, or for another time.
-    fn with(
-        attach: impl FnOnce(&[u32]) -> Result<Dwell>,
-        seconds: &str,
-        arguments: &[&str],
-    ) -> Result<Self> {
-        let arguments = [&["--seconds", seconds], arguments].concat();
-        let mut workload = Workload::start(WORKLOAD, &arguments)?;
-        let dwell = attach(&[workload.pid()])?;
-        workload.go()?;
-        let outcome = workload.outcome()?;
-        let document = dwell.interrupt()?.document()?;
-        workload.end()?;
-        let seen = Self { document, outcome };
-        seen.explain(books::check(&seen.document).and_then(|()| locks::check(&seen.document)))?;
-        Ok(seen)
-    }
-
-    /// Adds what dwell saw to a failure.
-    fn explain<T>(&self, result: Result<T>) -> Result<T> {
-        let all = || format!("dwell saw:\n{}", self.document.describe_locks());
-        result.with_context(all)
-    }
-
-    fn pid(&self) -> u32 {
-        self.outcome.pid
-    }
-
-    /// The row that costs most.
-    fn first(&self) -> Result<&Lock> {
-        let first = self.document.body.locks.first().context("no lock at all")?;
-        ensure!(first.contention, "the first row is no contention");
-        Ok(first)
-    }
-
-    /// The one row at an address that the workload tells.
-    fn row_at(&self, key: &str) -> Result<&Lock> {
-        let rows = self.rows_at(key, 1)?;
-        let [row] = rows[..] else { anyhow::bail!("{} rows at {key}", rows.len()) };
-        Ok(row)
-    }
-
-    /// The rows at an address that the workload tells, and in so many bytes from there on.
-    fn rows_at(&self, key: &str, size: u64) -> Result<Vec<&Lock>> {
-        let address = number(self.outcome.text(key))?;
-        let rows = self.document.locks_at(self.pid(), address..address + size);
-        ensure!(!rows.is_empty(), "no row at {key}");
-        Ok(rows)
-    }
-
-    /// What threads are in each other's way for. The kernel's own locks are not the workload's.
-    fn contended(&self) -> Vec<&Lock> {
-        // As the report for people does: threads that all begin at once meet for some microseconds.
-        let least_ns = self.document.body.window.duration_ns / 1000;
-        let locks = self.document.body.locks.iter();
-        let contended = |lock: &&Lock| lock.contention && lock.kind != "kernel_lock";
-        locks.filter(contended).filter(|lock| lock.total_ns >= least_ns).collect()
-    }
-
-    fn no_deadlock(&self) -> Result<()> {
-        let found = &self.document.body.deadlocks;
-        ensure!(found.is_empty(), "there is no deadlock, but: {found:?}");
-        Ok(())
-    }
-}
-
-fn number(address: &str) -> Result<u64> {
-    let digits = address.strip_prefix("0x").with_context(|| format!("no address: {address:?}"))?;
-    Ok(u64::from_str_radix(digits, 16)?)
-}
-
 /// A share of the window, or a depth, in thousandths.
 fn thousandths(value: f64) -> u64 {
     (value * 1000.0) as u64
-}
-
-/// The row says of its waits what the workload measured.
-fn same_waits(row: &Lock, outcome: &Outcome) -> Result<()> {
-    let measured = &outcome.waits;
-    ensure!(measured.count > 0, "the workload did not wait");
-    TRUTH.check("time", row.total_ns, measured.blocked_ns)?;
-    LOCKS.check("count", row.count, measured.switches)?;
-    // A thread that is woken and finds the lock taken again waits twice, and measures that as one.
-    let once = measured.switches == measured.count;
-    ensure!(once || row.max_ns <= measured.longest_ns, "the longest: {} ns", row.max_ns);
-    if once {
-        LOCKS.check("longest", row.max_ns, measured.longest_ns)?;
-    }
-    ensure!(row.clipped == 0, "all waits lie within the window, yet some are clipped");
-    Ok(())
 }
 
 /// Waits of that much time are behind those that `wanted` accepts: 95 %.
@@ -139,7 +40,7 @@ fn at_least(what: &str, ns: u64, of_ns: u64, share: f64) -> Result<()> {
 fn a_queue() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-queue"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-queue"])?;
     seen.explain(is_the_queue(&seen))
 }
 
@@ -149,7 +50,7 @@ fn a_queue_by_dwell_locks() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
     let locks = |pids: &[u32]| Dwell::locks(&["-d", "60s", "-p", &pids[0].to_string()]);
-    let seen = Observed::with(locks, "3", &["lock-queue"])?;
+    let seen = Observed::with(WORKLOAD, locks, "3", &["lock-queue"])?;
     seen.explain(is_the_queue(&seen))
 }
 
@@ -217,7 +118,7 @@ fn is_the_queue(seen: &Observed) -> Result<()> {
 fn two_locks_of_which_one_is_cold() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-hot-cold"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-hot-cold"])?;
     let check = || {
         let (hot, cold) = (seen.row_at("hot_address")?, seen.row_at("cold_address")?);
         ensure!(seen.first()?.address == hot.address, "the hot one is not the first");
@@ -239,7 +140,7 @@ fn two_locks_of_which_one_is_cold() -> Result<()> {
 fn a_reader_writer_lock() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-rw"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-rw"])?;
     let check = || {
         // glibc waits on several words of it.
         let rows = seen.rows_at("address", seen.outcome.number("size"))?;
@@ -275,7 +176,7 @@ fn a_lock_over_a_socket_with_a_queue() -> Result<()> {
 fn lock_over_socket(threads: &str) -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-over-socket", "--threads", threads])?;
+    let seen = Observed::of(WORKLOAD, &["lock-over-socket", "--threads", threads])?;
     let check = || {
         let row = seen.first()?;
         ensure!(row.address.as_deref() == Some(seen.outcome.text("address")), "not first");
@@ -350,7 +251,7 @@ fn locks_by_the_place_that_waits() -> Result<()> {
 fn a_priority_inversion() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::with(Dwell::attach_to, "6", &["lock-priority"])?;
+    let seen = Observed::with(WORKLOAD, Dwell::attach_to, "6", &["lock-priority"])?;
     let check = || {
         let row = seen.first()?;
         ensure!(row.address.as_deref() == Some(seen.outcome.text("address")), "not first");
@@ -374,7 +275,7 @@ fn a_priority_inversion() -> Result<()> {
 fn an_idle_pool_is_no_contention() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-idle-pool"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-idle-pool"])?;
     let check = || {
         ensure!(seen.contended().is_empty(), "nobody is in anybody's way");
         // glibc waits on one of two words of it.
@@ -396,7 +297,7 @@ fn an_idle_pool_is_no_contention() -> Result<()> {
 fn a_deadlock() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-deadlock"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-deadlock"])?;
     let check = || {
         let deadlock = the_deadlock(&seen)?;
         ensure!(deadlock.proved, "each of these mutexes says who has it");
@@ -414,7 +315,7 @@ fn a_deadlock() -> Result<()> {
 fn a_deadlock_of_std_mutexes() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-deadlock", "--kind", "std"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-deadlock", "--kind", "std"])?;
     let check = || {
         let deadlock = the_deadlock(&seen)?;
         ensure!(!deadlock.proved, "where is the proof?");
@@ -447,7 +348,7 @@ fn the_deadlock(seen: &Observed) -> Result<&Deadlock> {
 fn a_robust_mutex_of_two_processes() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-robust"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-robust"])?;
     let check = || {
         let row = seen.first()?;
         let rival = seen.outcome.number("rival_pid") as u32;
@@ -477,7 +378,7 @@ fn a_robust_mutex_of_two_processes() -> Result<()> {
 fn timeouts() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-timeouts"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-timeouts"])?;
     let check = || {
         let row = seen.first()?;
         ensure!(row.address.as_deref() == Some(seen.outcome.text("address")), "not first");
@@ -505,7 +406,7 @@ fn a_hundred_thousand_futexes() -> Result<()> {
         peak = Some(Peak::of(dwell.pid()));
         Ok(dwell)
     };
-    let seen = Observed::with(attach, "3", &["lock-many"])?;
+    let seen = Observed::with(WORKLOAD, attach, "3", &["lock-many"])?;
     let peak = peak.context("it was not attached")?.bytes()?;
     ensure!(peak <= MOST_MEMORY, "dwell took {} MiB", peak >> 20);
     let check = || {
@@ -533,7 +434,7 @@ fn a_hundred_thousand_futexes() -> Result<()> {
 fn every_futex_wait_is_in_the_list() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
-    let seen = Observed::of(&["lock-hot-cold"])?;
+    let seen = Observed::of(WORKLOAD, &["lock-hot-cold"])?;
     let check = || {
         let waits: Waits = seen.document.waits(seen.pid(), "futex", |_| true);
         let rows = seen.document.body.locks.iter().filter(|lock| lock.kind != "kernel_lock");

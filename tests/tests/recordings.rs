@@ -1,6 +1,7 @@
 //! A recording says what a live report says, whatever becomes of the recorder.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,15 @@ fn is_same(live: &str, replayed: &str) -> Result<()> {
         anyhow::bail!("live:\n{}\nreplayed:\n{}", around(live, place), around(replayed, place));
     }
     Ok(())
+}
+
+/// A recording of a workload that knows its locks, and that workload, which goes on.
+fn recorded(folder: &Folder, plan: &str, options: &[&str]) -> Result<(PathBuf, Workload)> {
+    let file = folder.path(&format!("{plan}.dwell"));
+    let mut workload = Workload::start(WORKLOAD, &[plan, "--seconds", "20"])?;
+    workload.go()?;
+    record(&[workload.pid()], &file, options)?.finish(ENDED)?.document()?;
+    Ok((file, workload))
 }
 
 /// Records so many seconds of processes, and compares both reports.
@@ -83,11 +93,7 @@ fn parts_of_a_recording_add_up() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
     let folder = Folder::new(TMP)?;
-    let file = folder.path("parts.dwell");
-    let mut workload = Workload::start(WORKLOAD, &["mutex", "--seconds", "20"])?;
-    workload.go()?;
-    let options = ["-d", "6s", "--slice", "200ms"];
-    record(&[workload.pid()], &file, &options)?.finish(ENDED)?.document()?;
+    let (file, _workload) = recorded(&folder, "mutex", &["-d", "6s", "--slice", "200ms"])?;
     let (whole, _) = replay(&file, &[])?;
     let mut walls = 0;
     let mut waits = 0;
@@ -142,7 +148,7 @@ fn fifty_killed_recorders_leave_whole_files() -> Result<()> {
 }
 
 /// Waits until a recording has a slice, and says how many it has.
-fn wait_for_slice(file: &std::path::Path) -> Result<u64> {
+fn wait_for_slice(file: &Path) -> Result<u64> {
     for _ in 0..500 {
         let written = slices(file)?;
         if written > 0 {
@@ -154,7 +160,7 @@ fn wait_for_slice(file: &std::path::Path) -> Result<u64> {
 }
 
 /// How many slices a recording has, by SQLite itself.
-fn slices(file: &std::path::Path) -> Result<u64> {
+fn slices(file: &Path) -> Result<u64> {
     let connection = rusqlite::Connection::open(file)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     let ends: i64 = connection.query_row("SELECT count(*) FROM slice", (), |row| row.get(0))?;
@@ -184,10 +190,10 @@ fn a_full_disk_ends_with_what_was_written() -> Result<()> {
 }
 
 /// A file system of a megabyte.
-struct Mounted(std::path::PathBuf);
+struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(place: &std::path::Path) -> Result<Self> {
+    fn new(place: &Path) -> Result<Self> {
         fs::create_dir(place)?;
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(place);
@@ -237,10 +243,7 @@ fn an_export_of_a_recording_says_what_its_report_says() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
     let folder = Folder::new(TMP)?;
-    let file = folder.path("export.dwell");
-    let mut workload = Workload::start(WORKLOAD, &["lock-queue", "--seconds", "20"])?;
-    workload.go()?;
-    record(&[workload.pid()], &file, &["-d", "3s"])?.finish(ENDED)?.document()?;
+    let (file, _workload) = recorded(&folder, "lock-queue", &["-d", "3s"])?;
     let export = |options: &[&str]| {
         let file = file.display().to_string();
         let arguments = [&["--recording", &file, "--from", "1s", "--format"], options].concat();
@@ -291,11 +294,8 @@ fn a_flight_recorder_keeps_the_last_part() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
     let folder = Folder::new(TMP)?;
-    let file = folder.path("flight.dwell");
-    let mut workload = Workload::start(WORKLOAD, &["mutex", "--seconds", "20"])?;
-    workload.go()?;
     let options = ["-d", "6s", "--slice", "100ms", "--keep", "2s"];
-    record(&[workload.pid()], &file, &options)?.finish(ENDED)?.document()?;
+    let (file, _workload) = recorded(&folder, "mutex", &options)?;
     let (document, _) = replay(&file, &[])?;
     books::check_balance(&document)?;
     let seconds = document.body.window.duration_ns as f64 / 1e9;
@@ -341,10 +341,7 @@ fn a_report_needs_no_root_and_no_processes() -> Result<()> {
     need_program!("setpriv");
     let _machine = Machine::take()?;
     let folder = Folder::new(TMP)?;
-    let file = folder.path("anybody.dwell");
-    let mut workload = Workload::start(WORKLOAD, &["lock-queue", "--seconds", "20"])?;
-    workload.go()?;
-    record(&[workload.pid()], &file, &["-d", "2s"])?.finish(ENDED)?.document()?;
+    let (file, workload) = recorded(&folder, "lock-queue", &["-d", "2s"])?;
     drop(workload);
     // Somewhere else, where anybody may look.
     let place = std::env::temp_dir().join(format!("dwell-anybody-{}.dwell", std::process::id()));

@@ -26,6 +26,8 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(90);
 const UNLOAD_LIMIT: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(20);
+/// Of so many reports the middle one counts.
+const REPORTS: usize = 5;
 /// What the first moments cost is not what following costs.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -44,6 +46,8 @@ pub struct Bill {
     pub written: u64,
     /// dwell's own count of what it lost.
     pub lost: Option<Lost>,
+    /// How long a report from its recording takes, the median of several; where dwell can make one.
+    pub report_ns: Option<u64>,
 }
 
 /// From the trust line of dwell's document.
@@ -65,6 +69,8 @@ pub struct Attached {
     process: Option<Process>,
     programs: BTreeSet<u32>,
     recording: Option<PathBuf>,
+    /// The program that reports from it.
+    reporter: Option<PathBuf>,
     // Detached, and ended, when dropped.
     _floor: Option<Empty>,
     _bystander: Bounded,
@@ -73,7 +79,7 @@ pub struct Attached {
 impl Attached {
     /// Starts a tool and waits until it is attached.
     pub fn start(tool: Tool, target: &Target, kit: &Kit) -> Result<Self> {
-        let bystander = Bounded::spawn(Command::new("sleep").arg("600"))?;
+        let bystander = Bounded::spawn(Command::new("sleep").arg("900"))?;
         let mut process = match tool.command(target, bystander.pid(), kit)? {
             Some(mut command) => Some(Process::start(&mut command, tool, kit)?),
             None => None,
@@ -86,7 +92,8 @@ impl Attached {
         thread::sleep(SETTLE);
         let holder = process.as_ref().map_or(std::process::id(), |process| process.child.pid());
         let programs = usage::programs(holder);
-        Ok(Self { process, programs, recording, _floor: floor, _bystander: bystander })
+        let reporter = (tool == Tool::DwellRecord).then(|| kit.dwell.clone());
+        Ok(Self { process, programs, recording, reporter, _floor: floor, _bystander: bystander })
     }
 
     /// CPU time of its process so far, in nanoseconds.
@@ -101,9 +108,12 @@ impl Attached {
 
     /// Ends it as Ctrl-C would, and waits until its programs are gone.
     pub fn stop(self) -> Result<Bill> {
-        let Self { process, programs, recording, _floor: floor, .. } = self;
+        let Self { process, programs, recording, reporter, _floor: floor, .. } = self;
         drop(floor);
-        let bill = process.map_or(Ok(Bill::default()), Process::stop)?;
+        let mut bill = process.map_or(Ok(Bill::default()), Process::stop)?;
+        if let (Some(reporter), Some(recording)) = (&reporter, &recording) {
+            bill.report_ns = Some(report_ns(reporter, recording)?);
+        }
         if let Some(recording) = recording {
             fs::remove_file(&recording)
                 .with_context(|| format!("cannot remove {}", recording.display()))?;
@@ -118,6 +128,22 @@ impl Attached {
         }
         Ok(bill)
     }
+}
+
+/// How long dwell takes to report from a recording.
+fn report_ns(dwell: &Path, recording: &Path) -> Result<u64> {
+    let mut times = Vec::new();
+    for _ in 0..REPORTS {
+        let mut command = Command::new(dwell);
+        command.arg("report").arg(recording).stdin(Stdio::null()).stdout(Stdio::null());
+        let start = Instant::now();
+        if !command.status()?.success() {
+            bail!("dwell reports nothing from {}", recording.display());
+        }
+        times.push(u64::try_from(start.elapsed().as_nanos())?);
+    }
+    times.sort_unstable();
+    Ok(times[REPORTS / 2])
 }
 
 /// The process of a tool, with what it prints.

@@ -54,6 +54,8 @@ const COLLECTOR_CPU_AT: &str = "1000 threads";
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 const RSS_MIB: f64 = 64.0;
 const RSS_AT: &str = "10000 threads";
+/// Seconds that a report of ten minutes of 1,000 threads takes.
+const REPORT_SECONDS: f64 = 1.0;
 /// Share of one CPU that recording takes beyond attaching.
 const RECORD_CPU: f64 = 0.03;
 
@@ -115,6 +117,14 @@ pub fn of(scenario: Scenario, loads: &[Summary]) -> Vec<Bar> {
                     RECORD_CPU,
                 ),
             ]
+        }
+        Scenario::Report => {
+            let record = first.and_then(|load| load.of(Tool::DwellRecord));
+            vec![Bar::new(
+                "dwell report: seconds",
+                record.and_then(|figures| Some(figures.report_seconds?.median)),
+                REPORT_SECONDS,
+            )]
         }
         _ => {
             debug_assert_eq!(scenario.view(), View::Throughput);

@@ -31,6 +31,8 @@ pub enum Scenario {
     Switches,
     /// What a recording of a minute costs beyond attaching
     Record,
+    /// How long a report takes, of ten minutes of 1,000 threads
+    Report,
 }
 
 /// What a scenario's table shows.
@@ -95,7 +97,7 @@ const SWITCHES: [Option<u64>; 4] = [Some(1_000), Some(10_000), Some(100_000), No
 
 impl Scenario {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pipe,
         Self::Messaging,
         Self::PgbenchSelect,
@@ -105,6 +107,7 @@ impl Scenario {
         Self::Threads,
         Self::Switches,
         Self::Record,
+        Self::Report,
     ];
 
     /// Its name on the command line, in files and in the JSON.
@@ -119,6 +122,7 @@ impl Scenario {
             Self::Threads => "threads",
             Self::Switches => "switches",
             Self::Record => "record",
+            Self::Report => "report",
         }
     }
 
@@ -157,6 +161,10 @@ impl Scenario {
                  watched. What is named meanwhile counts, and so does what is named at the end: \
                  `CPU in all`."
             }
+            Self::Report => {
+                "A process of so many threads is recorded for so long; every tenth sleeps for \
+                 100 ms at a time. What counts is how long `dwell report` takes then."
+            }
         }
     }
 
@@ -167,15 +175,15 @@ impl Scenario {
             Self::PgbenchSelect | Self::PgbenchWrite | Self::Redis | Self::SysbenchThreads => {
                 View::Throughput
             }
-            Self::Threads | Self::Switches | Self::Record => View::Growth,
+            Self::Threads | Self::Switches | Self::Record | Self::Report => View::Growth,
         }
     }
 
-    /// Rounds, unless told otherwise; all scenarios together take some 20 minutes.
+    /// Rounds, unless told otherwise; all scenarios together take some 35 minutes.
     pub fn rounds(self, quick: bool) -> u32 {
         match (self.view(), quick) {
             (View::Growth, true) => 1,
-            _ if self == Self::Record => 1,
+            _ if matches!(self, Self::Record | Self::Report) => 1,
             (View::Growth, false) | (_, true) => 2,
             (View::Cost | View::Throughput, false) => 5,
         }
@@ -207,6 +215,7 @@ impl Scenario {
         const RECORDING: &[Tool] = &[Tool::Dwell, Tool::DwellRecord];
         match self.view() {
             _ if self == Self::Record => RECORDING,
+            _ if self == Self::Report => &[Tool::DwellRecord],
             View::Cost => &Tool::ALL,
             View::Throughput if self.serves() => SERVED,
             View::Throughput => THROUGHPUT,
@@ -232,7 +241,7 @@ impl Scenario {
                 Program::Named("redis-benchmark", "redis-tools"),
             ],
             Self::SysbenchThreads => &[Program::Named("sysbench", "sysbench")],
-            Self::Threads | Self::Switches | Self::Record => &[],
+            Self::Threads | Self::Switches | Self::Record | Self::Report => &[],
         }
     }
 
@@ -284,6 +293,11 @@ impl Scenario {
                     Switches::start(Some(200_000), seconds)
                 })]
             }
+            Self::Report => {
+                let (label, seconds) =
+                    if quick { ("1000 threads, 20 s", 20) } else { ("1000 threads, 10 min", 600) };
+                vec![Case::new(label, move || Threads::start(1_000, seconds))]
+            }
         }
     }
 }
@@ -312,7 +326,7 @@ mod tests {
     #[test]
     fn every_scenario_measures_dwell_and_has_a_load() {
         for scenario in Scenario::ALL {
-            assert!(scenario.tools().contains(&Tool::Dwell));
+            assert!(scenario.tools().iter().any(|tool| tool.is_dwell()));
             let size = Size { cpu: 0, quick: true, operations: 1000 };
             assert!(!scenario.cases(size).is_empty());
         }

@@ -63,6 +63,8 @@ pub struct Figures {
     pub map_bytes: Spread,
     /// Bytes written.
     pub written: Spread,
+    /// Seconds that a report from its recording takes.
+    pub report_seconds: Option<Spread>,
     /// What dwell says it has lost, over all rounds.
     pub lost: Option<Lost>,
 }
@@ -133,6 +135,9 @@ impl Figures {
             peak_rss: all(|run| run.bill.peak_rss as f64)?,
             map_bytes: all(|run| run.bill.map_bytes as f64)?,
             written: all(|run| run.bill.written as f64)?,
+            report_seconds: Spread::of(
+                own().filter_map(|run| run.bill.report_ns).map(|ns| ns as f64 / 1e9),
+            ),
             lost: own().filter_map(|run| run.bill.lost).reduce(|a, b| Lost {
                 events: a.events + b.events,
                 stacks: a.stacks + b.stacks,

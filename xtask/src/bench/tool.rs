@@ -12,7 +12,7 @@ use super::load::Target;
 use crate::process::find;
 
 /// Longer than any run; a tool that is forgotten ends by itself.
-const WINDOW: &str = "300s";
+const WINDOW: &str = "900s";
 
 /// What is attached while a load runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -212,17 +212,17 @@ mod tests {
 
     #[test]
     fn each_target_is_named_as_dwell_wants_it() {
-        assert_eq!(line(Tool::Dwell, &Target::Host), "attach --json -d 300s -a --no-requests");
+        assert_eq!(line(Tool::Dwell, &Target::Host), "attach --json -d 900s -a --no-requests");
         let server = Target::Process { pid: 5, comm: "postgres", children: true };
         assert_eq!(
             line(Tool::DwellNoStacks, &server),
-            "attach --json -d 300s -p 5 --no-requests --no-stacks"
+            "attach --json -d 900s -p 5 --no-requests --no-stacks"
         );
-        assert_eq!(line(Tool::DwellRequests, &server), "attach --json -d 300s -p 5");
-        assert_eq!(line(Tool::DwellOther, &server), "attach --json -d 300s -p 7");
+        assert_eq!(line(Tool::DwellRequests, &server), "attach --json -d 900s -p 5");
+        assert_eq!(line(Tool::DwellOther, &server), "attach --json -d 900s -p 7");
         assert_eq!(
             line(Tool::DwellRecord, &server),
-            "record --json -d 300s -p 5 --no-requests -o /f/record.dwell"
+            "record --json -d 900s -p 5 --no-requests -o /f/record.dwell"
         );
     }
 
