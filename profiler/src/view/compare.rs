@@ -232,11 +232,11 @@ fn table([before, after]: [&Series; 2], pair: &Comparison) -> Vec<String> {
         noise: change.noise,
     };
     let name = if of_requests { "mean, of which" } else { "waits a CPU second" };
-    lines.push(times(name, figures(whole), whole.is_real));
+    lines.push(times(name, figures(whole), whole.is_real()));
     let least = 0.005 * whole.before.max(whole.after);
     for part in pair.parts.iter().filter(|part| part.before.max(part.after) >= least) {
         let name = format!("  {}", metric(&part.metric));
-        lines.push(times(&name, figures(part), part.is_real));
+        lines.push(times(&name, figures(part), part.is_real()));
     }
     let labels = pair.details.iter().filter(|one| matches!(one.metric, Metric::Label(_)));
     let waits = pair.details.iter().filter(|one| !matches!(one.metric, Metric::Label(_)));
@@ -258,7 +258,7 @@ fn section<'a>(lines: &mut Vec<String>, title: &str, rows: impl Iterator<Item = 
     lines.push(title.to_owned());
     for one in rows {
         let figures = Pair { before: one.before, after: one.after, noise: one.noise };
-        lines.push(times(&format!("  {}", metric(&one.metric)), figures, one.is_real));
+        lines.push(times(&format!("  {}", metric(&one.metric)), figures, one.is_real()));
     }
 }
 
@@ -368,7 +368,7 @@ fn note(all: &[Series], compared: &Compared) -> String {
     let marked = if compared.pairs.len() == 1 { " * marks what is beyond it." } else { "" };
     format!(
         "Noise is what two recordings of the same may differ by, from {} slices (bootstrap, 95 % \
-         for all figures together).{marked}",
+         for all figures together) and 5 % of the whole from run to run.{marked}",
         slices.join(" and ")
     )
 }

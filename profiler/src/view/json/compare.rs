@@ -171,7 +171,7 @@ fn row(change: &Difference) -> Row {
         before_ns: change.before,
         after_ns: change.after,
         noise_ns: known(change.noise),
-        beyond_noise: change.is_real,
+        beyond_noise: change.is_real(),
     }
 }
 
