@@ -8,17 +8,30 @@ mod manifest;
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use manifest::{INPUTS, Manifest, hash_sources, read, sha256};
+use sha2::{Digest as _, Sha256};
 
 const REBUILD: &str = "run `cargo xtask bpf`";
 
+/// The script of the page, which is the only one that the page allows to run.
+const SCRIPT: &str = "src/view/page/page.js";
+
 fn main() {
-    for path in ["build.rs", "build/manifest.rs", "bpf/MANIFEST", "bpf/dwell.bpf.o"] {
+    for path in ["build.rs", "build/manifest.rs", "bpf/MANIFEST", "bpf/dwell.bpf.o", SCRIPT] {
         println!("cargo::rerun-if-changed={path}");
     }
-    if let Err(message) = check() {
+    if let Err(message) = check().and_then(|()| name_script()) {
         println!("cargo::error={message}");
     }
+}
+
+/// Its SHA-256 as a Content Security Policy wants it.
+fn name_script() -> Result<(), String> {
+    let script = read(Path::new(SCRIPT)).map_err(|error| error.to_string())?;
+    println!("cargo::rustc-env=DWELL_PAGE_SCRIPT={}", STANDARD.encode(Sha256::digest(script)));
+    Ok(())
 }
 
 /// Compares the object, and in a checkout its sources, with the manifest.

@@ -9,11 +9,13 @@
 //! - [`half_cpu`] holds a process back;
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
 //! - [`servers`] starts real servers and the programs that load them;
+//! - [`browser`] opens pages in Chromium;
 //! - [`recording`] makes recordings, and has them reported and compared;
 //! - [`requests`] starts servers and clients that note each request.
 
 pub mod books;
 pub mod bpf;
+pub mod browser;
 pub mod clock;
 pub mod document;
 pub mod dwell;

@@ -37,6 +37,7 @@ const PROGRAMS: &[Program] = &[
     Program::Named("go", "golang-go"),
     Program::Named("rsvg-convert", "librsvg2-bin"),
     Program::Named("mandoc", "mandoc"),
+    Program::Named("chromium", "chromium"),
     Program::Named("ps", "procps"),
     Program::Named("taskset", "util-linux"),
     Program::Named("runuser", "util-linux"),

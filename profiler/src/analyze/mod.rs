@@ -14,6 +14,7 @@ mod functions;
 mod graph;
 mod groups;
 mod headline;
+mod heat;
 mod idle;
 mod locks;
 mod requests;
@@ -34,6 +35,7 @@ pub use functions::is_reading_command;
 pub use graph::{End, Graph, Leaf, Source, What, graph};
 pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
+pub use heat::{Column, Heat, ROWS_IN_OCTAVE, Row as HeatRow};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
 pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, lock_at, locks, taken_in};
 pub use requests::{

@@ -111,7 +111,7 @@ pub fn p99(profile: &Profile) -> Option<Nanos> {
 }
 
 /// The latencies of all requests of a profile.
-fn latencies(profile: &Profile) -> Durations {
+pub(super) fn latencies(profile: &Profile) -> Durations {
     let mut all = Durations::default();
     let groups = profile.requests.services.iter().flat_map(|service| &service.groups);
     groups.for_each(|group| all.merge(&group.latency));

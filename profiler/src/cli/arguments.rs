@@ -74,6 +74,7 @@ Examples:
   dwell attach --comm postgres -d 30s    every process named postgres
   dwell attach --cgroup system.slice/nginx.service -d 1m
   dwell attach -a -d 5s --json           the whole host, as JSON (docs/json.md)
+  dwell attach -p 4711 -d 30s --html api.html   a page for the browser as well
   dwell attach -- make -j8               start a command and follow it to its end
   dwell attach -p 4711                   until Ctrl-C
 
@@ -180,6 +181,10 @@ pub struct Attach {
     /// Print one JSON document (schema dwell/1, see docs/json.md)
     #[arg(long, help_heading = "Report")]
     pub json: bool,
+
+    /// Write a page for the browser to this file as well: all of it in pictures and tables
+    #[arg(long, help_heading = "Report", value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Whether to follow requests.
     #[command(flatten)]

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::arguments::{Attach, Follow, ReportArguments};
 use super::command::Started;
 use super::output;
+use super::page::Page;
 use super::progress::Line;
 use crate::model::Profile;
 use crate::session::{Ended, Options, RequestOptions, Session, Tap};
@@ -18,7 +19,17 @@ use crate::target::Selector;
 /// # Errors
 /// One that says what to do.
 pub fn run(attach: Attach) -> Result<()> {
-    let profile = follow(&attach.follow, attach.requests.options())?;
+    let requests = attach.requests.options();
+    let profile = match &attach.html {
+        Some(path) => {
+            let mut page = Page::open(path)?;
+            let profile = follow_with(&attach.follow, requests, Some(&mut page))?;
+            page.add_last(&profile);
+            page.write(&profile)?;
+            profile
+        }
+        None => follow(&attach.follow, requests)?,
+    };
     output::print(&profile, attach.json, attach.report)
 }
 

@@ -1,12 +1,11 @@
 //! `dwell export`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{Export, ExportFormat, ExportTable};
+use super::file::NewFile;
 use super::{attach, output};
 use crate::capture::Recording;
 use crate::model::Profile;
@@ -57,37 +56,25 @@ fn table(table: ExportTable) -> Table {
 /// Where an export goes.
 enum Place {
     Stdout,
-    File(PathBuf, File),
+    File(NewFile),
 }
 
 impl Place {
     /// Looked at before anything is measured, which would be in vain.
     fn of(export: &Export) -> Result<Self> {
-        let Some(path) = &export.output else {
-            if export.format == ExportFormat::Pprof && io::stdout().is_terminal() {
-                bail!("pprof is no text for a terminal; give a file with -o, or a pipe");
+        match &export.output {
+            Some(path) => Ok(Self::File(NewFile::open(path)?)),
+            None if export.format == ExportFormat::Pprof && io::stdout().is_terminal() => {
+                bail!("pprof is no text for a terminal; give a file with -o, or a pipe")
             }
-            return Ok(Self::Stdout);
-        };
-        // What is there stays until there is something better.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::File(path.clone(), file))
+            None => Ok(Self::Stdout),
+        }
     }
 
     fn write(self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<()> {
         match self {
             Self::Stdout => output::to_stdout(write),
-            Self::File(path, file) => {
-                // Devices and pipes have no length.
-                let is_plain = file.metadata().is_ok_and(|file| file.is_file());
-                let emptied = if is_plain { file.set_len(0) } else { Ok(()) };
-                let mut file = io::BufWriter::new(file);
-                emptied
-                    .and_then(|()| write(&mut file))
-                    .and_then(|()| file.flush())
-                    .with_context(|| format!("cannot write {}", path.display()))
-            }
+            Self::File(file) => file.write(write),
         }
     }
 }

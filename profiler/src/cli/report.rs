@@ -4,10 +4,12 @@ use anyhow::{Context as _, Result};
 
 use super::arguments::{GraphFormat, Report, ReportView};
 use super::compare::add_slices;
+use super::page::Page;
 use super::progress::Reading;
 use super::{graph, locks, output, requests};
 use crate::analyze::{Series, choose_service, compare_all, find_spike, p99};
 use crate::capture::{Part, Recording};
+use crate::model::Profile;
 use crate::view::Moment;
 
 /// Runs `dwell report`.
@@ -17,10 +19,14 @@ use crate::view::Moment;
 pub fn run(report: &Report) -> Result<()> {
     let recording = Recording::open(&report.file)?;
     let part = recording.part(report.part.from, report.part.to)?;
+    let page = report.html.as_deref().map(Page::open).transpose()?;
     if report.around_spike {
         return around_spike(&recording, part);
     }
     let profile = recording.profile(part)?;
+    if let Some(page) = page {
+        write_page(page, &recording, part, &profile)?;
+    }
     let json = report.json;
     match report.view {
         ReportView::Overview => output::print(&profile, json, report.report),
@@ -31,6 +37,16 @@ pub fn run(report: &Report) -> Result<()> {
             graph::print(&profile, format, report.report.top)
         }
     }
+}
+
+fn write_page(mut page: Page, recording: &Recording, part: Part, profile: &Profile) -> Result<()> {
+    let reading = Reading::new(part.to - part.from);
+    recording.each_slice(part, |slice| {
+        page.add_slice(&slice);
+        reading.step();
+        Ok(())
+    })?;
+    page.write(profile)
 }
 
 /// The slices in which requests were slowest beside all others.

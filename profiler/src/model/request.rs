@@ -291,6 +291,11 @@ impl Durations {
             .map(|(step, count)| (step, u64::from(count)))
     }
 
+    /// The shortest duration of a step.
+    pub fn step_start(step: u32) -> Nanos {
+        Nanos(lowest_of(step.min(STEPS)))
+    }
+
     /// From what [`Self::steps`] gives.
     pub fn from_steps(steps: impl Iterator<Item = (u32, u64)>) -> Self {
         let mut durations = Self::default();

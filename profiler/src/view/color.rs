@@ -57,6 +57,13 @@ impl Line {
         self
     }
 
+    /// Its text, without styles.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.write_to(&mut text, false);
+        text.trim().to_owned()
+    }
+
     /// Appends the line to the output, with its end.
     pub fn write_to(&self, output: &mut String, color: bool) {
         let begin = output.len();

@@ -10,7 +10,7 @@ use crate::analyze::{Behind, End, Graph, Leaf, Part, Source, What};
 use crate::model::{Nanos, Profile};
 
 /// What takes less of its beginning than this is left out.
-const LEAST: f64 = 0.02;
+pub const LEAST: f64 = 0.02;
 /// Ends shown.
 const LEAVES: usize = 5;
 /// Columns of a label.
@@ -51,7 +51,7 @@ fn tree(source: &Source, width: usize) -> Vec<Line> {
 }
 
 /// Who waits, and for what.
-fn begin(what: &What) -> String {
+pub fn begin(what: &What) -> String {
     match what {
         What::Lock(row) => format!("{} → {}", who(&row.comm, &row.thread_groups), locks::name(row)),
         What::Wait(wait) => {
@@ -134,7 +134,7 @@ fn ends(graph: &Graph, all: Nanos, width: usize) -> Vec<Line> {
 }
 
 /// The end of a chain in words.
-fn end(end: &End) -> String {
+pub fn end(end: &End) -> String {
     match end {
         End::Doing { group, pids, doing } => {
             let group = words::name_or_none(group);

@@ -56,7 +56,7 @@ pub fn lines(
 }
 
 /// Nobody looks for microseconds in seconds: each spin lock of the kernel would have a row.
-fn is_worth_showing(row: &LockRow, profile: &Profile) -> bool {
+pub fn is_worth_showing(row: &LockRow, profile: &Profile) -> bool {
     row.total.share_of(profile.window.duration()) >= LEAST_OF_WINDOW
 }
 
@@ -111,7 +111,8 @@ fn title(profile: &Profile, rows: &[LockRow]) -> String {
     )
 }
 
-fn deadlock_lines(deadlocks: &[Deadlock], width: usize) -> Vec<Line> {
+/// Threads that wait for each other.
+pub fn deadlock_lines(deadlocks: &[Deadlock], width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for deadlock in deadlocks {
         let number = counted(deadlock.threads.len() as u64, "thread");
@@ -204,7 +205,8 @@ fn object_words(object: &crate::model::WaitObject) -> String {
     }
 }
 
-fn who(row: &LockRow) -> String {
+/// Who waits for it.
+pub fn who(row: &LockRow) -> String {
     let name = words::name_or_none(&row.comm);
     let process = match row.pids.first() {
         Some(only) if row.pids.len() == 1 => format!("{name}, pid {only}"),
@@ -249,14 +251,16 @@ fn figures(row: &LockRow, profile: &Profile) -> String {
     text
 }
 
-fn queue(row: &LockRow) -> Option<String> {
+/// How many wait at a time.
+pub fn queue(row: &LockRow) -> Option<String> {
     let mean = format!("queue: {:.1} waiting on average", row.queue.mean);
     let most = row.queue.most.map(|most| format!(", at most {}", count(most)));
     let busy = row.queue.busy.map(|busy| format!(", somebody for {} of the time", percent(busy)));
     Some(mean + &most.unwrap_or_default() + &busy.unwrap_or_default())
 }
 
-fn held(row: &LockRow) -> Option<String> {
+/// How long it is held.
+pub fn held(row: &LockRow) -> Option<String> {
     let holds = row.holds?;
     let mean = Nanos(holds.total.0 / holds.count.max(1));
     Some(format!(

@@ -10,6 +10,8 @@ mod headline;
 mod json;
 mod layout;
 mod locks;
+mod page;
+mod palette;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -24,4 +26,5 @@ pub use compare::{Moment, render_comparison, render_spike};
 pub use export::{Table, Waits, csv, flame_graph, folded, pprof};
 pub use graph::dot;
 pub use json::{DocumentOptions, comparison, document};
+pub use page::page;
 pub use text::{TextOptions, render, render_graph, render_locks, render_requests};

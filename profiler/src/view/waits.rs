@@ -68,7 +68,7 @@ fn paragraph(text: &str, width: usize) -> Vec<String> {
 }
 
 /// The process, and its threads where their names say more than its own.
-fn who(wait: &TopWait) -> String {
+pub fn who(wait: &TopWait) -> String {
     let process = words::process(wait);
     let groups: Vec<&str> = wait.thread_groups.iter().map(String::as_str).collect();
     match groups.as_slice() {

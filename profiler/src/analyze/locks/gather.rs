@@ -9,7 +9,7 @@ use super::place::taken_in;
 use super::sort::{Sort, Sorted};
 use super::{By, Ended, Line, LockRow, Site};
 use crate::model::{
-    Blame, Cause, Frame, Futex, Holds, Latency, Nanos, Pid, Place, Profile, State, Wait, WaitObject,
+    Blame, Cause, Futex, Holds, Latency, Nanos, Pid, Place, Profile, State, Wait, WaitObject,
 };
 
 /// What waits of one row share.
@@ -248,23 +248,18 @@ fn ended(waits: &[&Wait]) -> Ended {
     ended
 }
 
+/// Places are the same where their functions are.
 fn sites(waits: &[&Wait]) -> Vec<Site> {
     let mut sites: Vec<Site> = Vec::new();
-    let same = |a: &[Frame], b: &[Frame]| {
-        a.iter().map(|frame| &frame.name).eq(b.iter().map(|frame| &frame.name))
-    };
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
     for wait in waits {
-        match sites.iter_mut().find(|site| same(&site.stack, &wait.stack)) {
-            Some(site) => {
-                site.count += wait.count;
-                site.total += wait.total;
-            }
-            None => sites.push(Site {
-                stack: Arc::clone(&wait.stack),
-                count: wait.count,
-                total: wait.total,
-            }),
+        let names = wait.stack.iter().map(|frame| frame.name.as_str()).collect();
+        let place = *known.entry(names).or_insert(sites.len());
+        if place == sites.len() {
+            sites.push(Site { stack: Arc::clone(&wait.stack), count: 0, total: Nanos(0) });
         }
+        sites[place].count += wait.count;
+        sites[place].total += wait.total;
     }
     sites.sort_by_key(|site| Reverse(site.total));
     sites

@@ -77,6 +77,7 @@ Examples:
   dwell report api.dwell --view locks         as `dwell locks`; likewise requests, graph
   dwell report api.dwell --from 90s --to 2m   a part of it, by seconds since its beginning
   dwell report api.dwell --around-spike       when requests were slowest, and what was different then
+  dwell report api.dwell --html api.html      a page for the browser as well
   dwell report api.dwell --json               as JSON (docs/json.md)
 
 Needs no root, and no kernel that knows eBPF.
@@ -106,6 +107,10 @@ pub struct Report {
     /// Print one JSON document (schema dwell/1, see docs/json.md)
     #[arg(long, help_heading = "Report")]
     pub json: bool,
+
+    /// Write a page for the browser to this file as well: all of it in pictures and tables
+    #[arg(long, help_heading = "Report", value_name = "FILE", conflicts_with = "around_spike")]
+    pub html: Option<PathBuf>,
 
     /// What makes waits waits for the same lock, for locks
     #[arg(long, help_heading = "Report", value_enum, default_value_t = LocksBy::Lock)]

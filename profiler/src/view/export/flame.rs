@@ -8,7 +8,8 @@ use inferno::flamegraph::{Direction, Options, from_lines};
 use super::folded::path;
 use super::{Waits, waits};
 use crate::analyze::TopWait;
-use crate::model::{Profile, State};
+use crate::model::Profile;
+use crate::view::palette;
 use crate::view::units::{counted, duration};
 
 /// Functions and processes: the kinds of waits stand out beside it.
@@ -56,18 +57,6 @@ pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Vec<u8>> {
 }
 
 fn color(wait: &TopWait) -> Color {
-    let (r, g, b) = match wait.kind {
-        _ if wait.idle.is_some() => (190, 205, 190),
-        State::Futex | State::FileLock => (226, 96, 84),
-        State::Socket => (92, 145, 214),
-        State::Poll => (92, 190, 190),
-        State::Disk => (230, 150, 60),
-        State::PageFault => (214, 120, 170),
-        State::Pipe => (150, 125, 205),
-        State::Sleep => (165, 175, 185),
-        State::Child => (150, 180, 110),
-        State::IoUring => (215, 180, 70),
-        _ => (180, 165, 145),
-    };
+    let (r, g, b) = if wait.idle.is_some() { palette::IDLE } else { palette::of(wait.kind) };
     Color { r, g, b }
 }

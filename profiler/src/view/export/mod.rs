@@ -8,7 +8,7 @@ mod tables;
 mod tests;
 
 pub use flame::flame_graph;
-pub use folded::folded;
+pub use folded::{folded, path};
 pub use pprof::pprof;
 pub use tables::{Table, csv};
 
@@ -31,7 +31,7 @@ pub enum Waits {
 const TRUNCATED: &str = "[truncated]";
 
 /// The waits, those of like processes added up.
-fn waits(profile: &Profile, which: Waits) -> Vec<TopWait> {
+pub fn waits(profile: &Profile, which: Waits) -> Vec<TopWait> {
     top_waits_of(profile, |wait| which == Waits::All || !is_waiting_for_work(wait))
 }
 

@@ -15,14 +15,30 @@ const SHARE: usize = 6;
 /// Parts below this share of both columns are in one row.
 const LEAST: f64 = 0.005;
 
-/// A row for each part; both columns sum to their last row.
-pub fn lines(sets: &Sets, width: usize) -> Vec<Line> {
-    let (median, tail) = (&sets.median, &sets.tail);
-    if median.count == 0 || tail.count == 0 {
-        return Vec::new();
+/// A part of the mean request around the median, and beyond p99.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// In words.
+    pub name: String,
+    /// Which; none of several, or of what is in no part.
+    pub part: Option<Part>,
+    /// At the median.
+    pub usual: Change,
+    /// Beyond p99.
+    pub slow: Change,
+}
+
+impl Row {
+    /// By how much it is more beyond p99.
+    pub fn more(&self) -> Change {
+        Change(self.slow.0.saturating_sub(self.usual.0))
     }
-    let room = width - 3 * FIGURE - SHARE;
-    let mut lines = head(sets, room);
+}
+
+/// The parts that matter, and what is left; they sum to the mean latencies.
+pub fn rows(sets: &Sets) -> Vec<Row> {
+    let (median, tail) = (&sets.median, &sets.tail);
+    let mut rows = Vec::new();
     let (mut rest_median, mut rest_tail, mut rest) = (Nanos(0), Nanos(0), 0);
     for ((part, usual), (_, slow)) in median.parts().into_iter().zip(tail.parts()) {
         let is_small = usual.share_of(median.mean()) < LEAST && slow.share_of(tail.mean()) < LEAST;
@@ -32,27 +48,49 @@ pub fn lines(sets: &Sets, width: usize) -> Vec<Line> {
                 (rest_median, rest_tail) = (rest_median + usual, rest_tail + slow);
                 rest += 1;
             }
-            (_, false) => {
-                let times = [duration(usual), duration(slow)];
-                let more = Change::between(usual, slow);
-                lines.push(line(words::part(part), times, more, sets, style(part), room));
-            }
+            (_, false) => rows.push(Row {
+                name: words::part(part).to_owned(),
+                part: Some(part),
+                usual: time(usual),
+                slow: time(slow),
+            }),
         }
     }
     if rest > 0 {
-        let times = [duration(rest_median), duration(rest_tail)];
-        let more = Change::between(rest_median, rest_tail);
-        let name = format!("{} more, each below 0.5%", count(rest));
-        lines.push(line(&name, times, more, sets, Style::Faint, room));
+        rows.push(Row {
+            name: format!("{} more, each below 0.5%", count(rest)),
+            part: None,
+            usual: time(rest_median),
+            slow: time(rest_tail),
+        });
     }
     let (usual, slow) = (median.residual(), tail.residual());
     if usual.0 != 0 || slow.0 != 0 {
-        let more = Change(slow.0.saturating_sub(usual.0));
-        let name = "in no part (residual)";
-        lines.push(line(name, [change(usual), change(slow)], more, sets, Style::Faint, room));
+        rows.push(Row { name: "in no part (residual)".to_owned(), part: None, usual, slow });
     }
-    let times = [duration(median.mean()), duration(tail.mean())];
-    lines.push(line("latency", times, sets.excess(), sets, Style::Strong, room));
+    rows
+}
+
+fn time(time: Nanos) -> Change {
+    Change::between(Nanos(0), time)
+}
+
+/// A row for each part; both columns sum to their last row.
+pub fn lines(sets: &Sets, width: usize) -> Vec<Line> {
+    let (median, tail) = (&sets.median, &sets.tail);
+    if median.count == 0 || tail.count == 0 {
+        return Vec::new();
+    }
+    let room = width - 3 * FIGURE - SHARE;
+    let mut lines = head(sets, room);
+    lines.extend(rows(sets).iter().map(|row| line(row, sets, room)));
+    let latency = Row {
+        name: "latency".to_owned(),
+        part: None,
+        usual: time(median.mean()),
+        slow: time(tail.mean()),
+    };
+    lines.push(styled(&latency, sets, Style::Strong, room));
     lines
 }
 
@@ -69,24 +107,31 @@ fn head(sets: &Sets, room: usize) -> Vec<Line> {
     vec![Line::new(Style::Faint, titles), Line::new(Style::Faint, numbers)]
 }
 
-fn line(
-    name: &str,
-    times: [String; 2],
-    more: Change,
-    sets: &Sets,
-    style: Style,
-    room: usize,
-) -> Line {
-    let mut line = Line::new(style, left(&format!("{}{name}", " ".repeat(INDENT)), room));
-    let [usual, slow] = times;
-    let figures = right(&usual, FIGURE) + &right(&slow, FIGURE) + &right(&change(more), FIGURE);
+fn line(row: &Row, sets: &Sets, room: usize) -> Line {
+    styled(row, sets, row.part.map_or(Style::Faint, style), room)
+}
+
+fn styled(row: &Row, sets: &Sets, style: Style, room: usize) -> Line {
+    let mut line = Line::new(style, left(&format!("{}{}", " ".repeat(INDENT), row.name), room));
+    let more = row.more();
+    let figures = right(&figure(row.usual), FIGURE)
+        + &right(&figure(row.slow), FIGURE)
+        + &right(&change(more), FIGURE);
     let style = if style == Style::Strong { Style::Strong } else { Style::Plain };
     line.push(style, figures + &right(&share(more, sets.excess()), SHARE));
     line
 }
 
+/// A duration, or a difference where it is negative.
+pub fn figure(time: Change) -> String {
+    match u64::try_from(time.0) {
+        Ok(ns) => duration(Nanos(ns)),
+        Err(_) => change(time),
+    }
+}
+
 /// Nothing where there is no difference to speak of, or this part makes it smaller.
-fn share(more: Change, whole: Change) -> String {
+pub fn share(more: Change, whole: Change) -> String {
     match whole.0 > 0 && more.0 > 0 {
         true => tight_percent(more.share_of(whole)),
         false => String::new(),

@@ -1,9 +1,9 @@
 //! Requests: how long they take, where that time goes, and what the slow ones have more of.
 
-mod budget;
+pub mod budget;
 mod dependencies;
-mod load;
-mod slowest;
+pub mod load;
+pub mod slowest;
 
 use super::TextOptions;
 use super::color::{Line, Style};
@@ -177,7 +177,8 @@ fn entry(rank: usize, row: &GroupRow<'_>, width: usize) -> Vec<Line> {
     lines
 }
 
-fn warnings(row: &ServiceRows<'_>, width: usize) -> Vec<Line> {
+/// What the figures of a service cannot tell.
+pub fn warnings(row: &ServiceRows<'_>, width: usize) -> Vec<Line> {
     let warnings = row.doubtful.iter().map(warning);
     warnings.flat_map(|text| paragraph(&text, "    ", Style::Warning, width)).collect()
 }
@@ -211,7 +212,8 @@ pub fn warning(doubtful: &Doubtful) -> String {
 }
 
 /// What is missing.
-fn losses(requests: &Requests, width: usize) -> Vec<Line> {
+/// Requests that were lost.
+pub fn losses(requests: &Requests, width: usize) -> Vec<Line> {
     let all = [
         (requests.lost, "request", " lost (nothing is known of them)"),
         (requests.lost_connections, "connection", " without a place (their requests are missing)"),

@@ -64,7 +64,7 @@ fn entry(
 }
 
 /// Its largest parts.
-fn consists(request: &SlowRequest) -> String {
+pub fn consists(request: &SlowRequest) -> String {
     let mut parts: Vec<_> = request.budget.parts().filter(|(_, time)| time.0 > 0).collect();
     parts.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
     let named = parts.iter().take(PARTS);

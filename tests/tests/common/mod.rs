@@ -1,0 +1,3 @@
+//! What only some tests need.
+
+pub mod multiply;
