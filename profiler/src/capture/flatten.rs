@@ -37,7 +37,8 @@ pub struct Flattener {
     /// By where the frames lie, which are kept so that nothing else comes to lie there.
     stacks: HashMap<usize, (Arc<[Frame]>, ThingId)>,
     last: u32,
-    slow: HashSet<ThingId>,
+    /// Slow requests, and where each waited longest.
+    slow: HashMap<ThingId, Option<ThingId>>,
     /// Of the profile that is being taken apart.
     new: Vec<Written>,
     table: Table,
@@ -64,7 +65,7 @@ impl Flattener {
             known: HashMap::new(),
             stacks: HashMap::new(),
             last: 0,
-            slow: HashSet::new(),
+            slow: HashMap::new(),
             new: Vec::new(),
             table: Table::default(),
             reasons: Vec::new(),
@@ -78,12 +79,12 @@ impl Flattener {
 
     /// Slow requests that have been written down.
     pub fn slow_requests(&self) -> impl Iterator<Item = ThingId> {
-        self.slow.iter().copied()
+        self.slow.keys().copied()
     }
 
     /// These will not be seen again.
     pub fn forget(&mut self, things: &HashSet<ThingId>) {
-        self.slow.retain(|slow| !things.contains(slow));
+        self.slow.retain(|slow, _| !things.contains(slow));
         self.known.retain(|_, known| !things.contains(&known.id));
     }
 

@@ -327,6 +327,9 @@ pub struct Peer {
 /// Where requests wait longest.
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct WaitPlace {
+    /// Its number in the last profile: the order of places.
+    #[serde(default)]
+    pub order: u32,
     pub pid: Pid,
     #[serde(flatten)]
     pub waiting: Waiting,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Latency, Nanos, Pid, ReasonId, State, StateTimes, Tid, WaitObject};
+use super::{Frame, Latency, Nanos, Pid, ReasonId, State, StateTimes, Tid, WaitId, WaitObject};
 
 /// A part of the time of a request. Parts do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +101,8 @@ pub struct PeerId(pub u32);
 /// Where and for what requests waited longest.
 #[derive(Clone, Debug)]
 pub struct WaitPlace {
+    /// Its number: the same in every profile that one session makes of its window.
+    pub id: WaitId,
     /// The process that waited.
     pub pid: Pid,
     /// Kind of wait.

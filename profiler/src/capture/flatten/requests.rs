@@ -35,10 +35,12 @@ impl Flattener {
             self.service(service, &known);
         }
         // What was slow stays so, when there are slower ones.
-        for slow in &self.slow {
-            let mut present = Figures::default();
-            present.push(PRESENT, 1);
-            self.table.set(slow.0, present);
+        for (slow, place) in &self.slow {
+            for thing in [Some(*slow), *place].into_iter().flatten() {
+                let mut present = Figures::default();
+                present.push(PRESENT, 1);
+                self.table.set(thing.0, present);
+            }
         }
     }
 
@@ -63,15 +65,16 @@ impl Flattener {
 
     fn places(&mut self, requests: &Requests) -> Vec<ThingId> {
         let mut ids = Vec::with_capacity(requests.places.len());
-        // They keep their order.
-        for (number, place) in requests.places.iter().enumerate() {
+        for (order, place) in requests.places.iter().enumerate() {
             let syscall = &place.syscall;
             let body = thing::WaitPlace {
+                order: u32::try_from(order).unwrap_or(u32::MAX),
                 pid: place.pid,
                 waiting: self.waiting((place.kind, syscall), &place.object, &place.stack),
                 reason: place.reason.and_then(|reason| self.reason_of(reason)),
             };
-            ids.push(self.thing((Kind::Place, None), number, &body, |_| {}));
+            // A look meanwhile may know places that a later one does not, and number others otherwise.
+            ids.push(self.thing((Kind::Place, None), place.id, &body, |_| {}));
         }
         ids
     }
@@ -136,8 +139,9 @@ impl Flattener {
             longest: slow.longest.and_then(|(place, time)| Some((known.place(place)?, time))),
             calls: slow.calls,
         };
-        let key = (slow.arrival, slow.latency, slow.pid, slow.tid);
+        // A look meanwhile may see an answer that is not whole yet, and so a shorter latency.
+        let key = (slow.arrival, slow.first_byte, slow.pid, slow.tid);
         let id = self.thing((Kind::Slow, Some(service)), key, &body, |_| {});
-        self.slow.insert(id);
+        self.slow.insert(id, body.longest.map(|(place, _)| place));
     }
 }

@@ -8,7 +8,7 @@ use super::Restorer;
 use crate::capture::thing::{self, Kind, ThingId};
 use crate::model::{
     Band, Budget, Called, Durations, Latency, Nanos, Peer, PeerId, PlaceId, RequestGroup, Requests,
-    SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace, Window, part_named,
+    SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitId, WaitPlace, Window, part_named,
 };
 
 /// Numbers in the profile by those in the recording.
@@ -30,9 +30,13 @@ impl Restorer<'_> {
             let peer = self.peer(id)?;
             requests.peers.push(peer);
         }
-        for id in self.of_kind(Kind::Place) {
+        let places = self.of_kind(Kind::Place).into_iter();
+        let mut places: Vec<(ThingId, thing::WaitPlace)> =
+            places.map(|id| Ok((id, self.body(id, Kind::Place)?))).collect::<Result<_>>()?;
+        places.sort_by_key(|(id, body)| (body.order, *id));
+        for (id, body) in places {
             known.places.insert(id, PlaceId(u32::try_from(requests.places.len())?));
-            let place = self.place(id)?;
+            let place = self.place(id, body)?;
             requests.places.push(place);
         }
         for id in self.of_kind(Kind::Service) {
@@ -58,9 +62,9 @@ impl Restorer<'_> {
         Ok(self.given(id, peer, |visit, it| visit.peer(it)))
     }
 
-    fn place(&mut self, id: ThingId) -> Result<WaitPlace> {
-        let body: thing::WaitPlace = self.body(id, Kind::Place)?;
+    fn place(&mut self, id: ThingId, body: thing::WaitPlace) -> Result<WaitPlace> {
         Ok(WaitPlace {
+            id: WaitId(u64::from(id.0)),
             pid: body.pid,
             kind: body.waiting.kind,
             syscall: body.waiting.syscall,

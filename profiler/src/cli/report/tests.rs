@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use crate::analyze::{By, fixture};
 use crate::capture::{Options, Recording, Writer};
 use crate::model::{
-    FutexOp, Nanos, Pid, Profile, Protocol, RequestLabel, State, TargetKind, Tid, WaitObject,
-    Window,
+    FutexOp, Nanos, Pid, PlaceId, Profile, Protocol, RequestLabel, State, TargetKind, Tid,
+    WaitObject, Window,
 };
 use crate::view::{self, DocumentOptions, TextOptions};
 
@@ -426,4 +426,52 @@ fn slow_requests_belong_to_the_part_in_which_they_were_answered() {
         profile.requests.services[0].slowest.iter().map(|slow| slow.tid.0).collect();
     assert_eq!(tids, [2]);
     assert!(!matches!(profile.waits.first().map(|wait| &wait.object), Some(WaitObject::Others)));
+}
+
+/// A look meanwhile counts requests whose answers are not whole yet: it may know places that a later one does not
+/// know, and number others otherwise.
+#[test]
+fn places_are_found_however_they_are_numbered() {
+    let place = |number: u64| {
+        let mut place = fixture::requests::lock().requests.places[0].clone();
+        place.id = crate::model::WaitId(number);
+        place.syscall = Some(format!("call{number}"));
+        place
+    };
+    let look = |second: u64, places: &[u64]| {
+        let mut profile = at(second);
+        profile.requests.places = places.iter().map(|number| place(*number)).collect();
+        let service = &mut profile.requests.services[0];
+        let last = PlaceId(places.len() as u32 - 1);
+        service.slowest = fixture::requests::lock().requests.services[0].slowest.clone();
+        service.slowest.truncate(1);
+        service.slowest[0].arrival = Nanos(BEGIN + second * SECOND - SECOND / 2);
+        service.slowest[0].latency = Nanos(SECOND / 4);
+        service.slowest[0].longest = Some((last, Nanos(SECOND / 8)));
+        for group in &mut service.groups {
+            group.count *= second;
+            for band in &mut group.bands {
+                band.count *= second;
+                band.longest = vec![(last, 1, Nanos(second * 1000))];
+            }
+        }
+        profile
+    };
+    let looks = [look(1, &[5, 6, 7]), look(2, &[6]), look(3, &[6, 8])];
+    let scratch = record(looks, None);
+    let recording = Recording::open(&scratch.0).unwrap();
+    let mut found: Vec<Vec<String>> = Vec::new();
+    let each = |profile: Profile| {
+        let requests = &profile.requests;
+        let longest = requests.services[0].groups[0].bands[0].longest.iter();
+        let slow = requests.services[0].slowest.iter().filter_map(|slow| slow.longest);
+        let all = longest.map(|(place, ..)| *place).chain(slow.map(|(place, _)| place));
+        found.push(all.map(|id| requests.place(id).unwrap().syscall.clone().unwrap()).collect());
+        Ok(())
+    };
+    recording.each_slice(recording.whole(), each).unwrap();
+    let pair = |number: u64| vec![format!("call{number}"); 2];
+    assert_eq!(found, [pair(7), pair(6), pair(8)]);
+    let whole = recording.profile(recording.whole()).unwrap();
+    assert_eq!(whole.requests.services[0].slowest.len(), 3);
 }

@@ -105,6 +105,8 @@ impl Naming<'_, '_> {
         let object = describe::object(&row, &Default::default(), object, self.outcome.names);
         let reason = seen.reason();
         WaitPlace {
+            // Not by its process, which is the first that waited there.
+            id: RowKey { pid: 0, ..row }.id(),
             pid: Pid(seen.pid),
             kind: State::from_raw(key.kind).unwrap_or(State::Unattributed),
             syscall: (key.syscall != NO_SYSCALL).then(|| self.outcome.names.syscall(key.syscall)),
