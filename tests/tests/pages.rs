@@ -118,7 +118,7 @@ fn dark_is_dark(browser: &mut Browser) -> Result<()> {
     Ok(())
 }
 
-/// 100,000 different waits of 1,000 threads. `cargo xtask bench --scenario page` reads what it prints.
+/// 100,000 different waits of 1,000 threads. docs/bench.md quotes what it prints.
 #[test]
 fn a_large_page_is_small() -> Result<()> {
     need_root!();

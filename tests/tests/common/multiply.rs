@@ -11,6 +11,9 @@ use flate2::write::DeflateEncoder;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+/// Functions of a copy's stack.
+const FRAMES: usize = 14;
+
 /// Figures of a thing by their index.
 type Figures = BTreeMap<u64, i64>;
 
@@ -59,6 +62,7 @@ pub fn waits(file: &Path, number: i64) -> Result<()> {
 fn renamed(stack: &Value, copy: i64) -> Result<Value> {
     let mut stack = stack.clone();
     let frames = stack["frames"].as_array_mut().context("no frames")?;
+    frames.truncate(FRAMES);
     let middle = frames.len() / 2;
     for (place, number) in [(middle, copy % 400), (0, copy)] {
         let name = frames[place][0].as_str().context("no name")?;

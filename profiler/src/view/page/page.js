@@ -9,7 +9,7 @@
   const found = document.getElementById("flame-found");
   const ROW = 20;
   // Narrower frames, as a share of the graph, are not drawn until somebody zooms in.
-  const NARROWEST = 0.0008;
+  const NARROWEST = 0.0012;
 
   const nodes = read(JSON.parse(data.textContent));
   const root = nodes[0];
@@ -76,7 +76,6 @@
     const kind = node.kind === "none" ? "" : ` k-${node.kind}`;
     element.className = `frame${kind}${isAbove ? " above" : ""}${matches(node) ? " found" : ""}`;
     element.textContent = node.name;
-    element.title = says(node);
     element.setAttribute("role", "treeitem");
     element.setAttribute("aria-level", String(node.depth + 1));
     element.setAttribute("aria-label", says(node));
