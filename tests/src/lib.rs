@@ -10,6 +10,7 @@
 //! - [`workload`] drives the programs under `src/workloads`, which measure their own waits;
 //! - [`servers`] starts real servers and the programs that load them;
 //! - [`browser`] opens pages in Chromium;
+//! - [`python`] finds Python with the packages of the tests;
 //! - [`recording`] makes recordings, and has them reported and compared;
 //! - [`requests`] starts servers and clients that note each request.
 
@@ -30,6 +31,7 @@ pub mod observed;
 pub mod outcome;
 pub mod proc;
 pub mod process;
+pub mod python;
 pub mod random;
 pub mod recording;
 pub mod requests;
@@ -38,3 +40,5 @@ pub mod servers;
 pub mod terminal;
 pub mod tolerance;
 pub mod workload;
+
+pub use python::python;

@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use dwell_tests::machine::Machine;
+use dwell_tests::recording::record;
+use dwell_tests::requests::{Client, Server};
 use dwell_tests::workload::Workload;
-use dwell_tests::{dwell, need_program, need_root};
+use dwell_tests::{dwell, need_program, need_python, need_root};
 
 /// Of four threads that take turns on a mutex, three wait at any time: so long in a window of a second.
 const WAITED_NS: std::ops::Range<u64> = 2_500_000_000..3_200_000_000;
@@ -28,9 +30,13 @@ fn folder() -> Result<tempfile::TempDir> {
 
 /// Exports a second of a process to a file.
 fn export(pid: u32, format: &[&str], path: &Path) -> Result<()> {
-    let pid = pid.to_string();
+    export_of(&["-p", &pid.to_string(), "-d", "1s"], format, path)
+}
+
+/// Exports what these options name to a file.
+fn export_of(options: &[&str], format: &[&str], path: &Path) -> Result<()> {
     let mut command = dwell::command()?;
-    command.arg("export").args(["-p", &pid, "-d", "1s", "--format"]).args(format);
+    command.arg("export").args(options).arg("--format").args(format);
     command.arg("-o").arg(path).stdin(Stdio::null());
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -40,12 +46,13 @@ fn export(pid: u32, format: &[&str], path: &Path) -> Result<()> {
 }
 
 /// What a program prints that reads what was exported.
-fn read<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String> {
+fn read<S: AsRef<OsStr>>(program: impl AsRef<Path>, arguments: &[S]) -> Result<String> {
+    let program = program.as_ref();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).env("HOME", env!("CARGO_TARGET_TMPDIR"));
-    let output = command.output().with_context(|| program.to_owned())?;
+    let output = command.output().with_context(|| program.display().to_string())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {}: {said}", output.status);
+    ensure!(output.status.success(), "{}: {}: {said}", program.display(), output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -141,6 +148,110 @@ fn tables_are_read_by_python() -> Result<()> {
         let most = if table == "locks" { WAITED_NS.end } else { WAITED_NS.end + 1_000_000_000 };
         ensure!((WAITED_NS.start..most).contains(&waited), "{table}: {waited} ns");
     }
+    Ok(())
+}
+
+/// Prints what DuckDB answers, a line for each row.
+const ASK: &str = "
+import duckdb, sys
+for row in duckdb.sql(sys.argv[1]).fetchall():
+    print(*row, sep='\\t')
+";
+
+/// Columns of text, of means, and of flags. Of the others, those whose names end in `_ns` are times, and the rest
+/// are counts.
+const TEXTS: &[&str] = &[
+    "behind",
+    "comm",
+    "kind",
+    "label",
+    "lock",
+    "object",
+    "process",
+    "protocol",
+    "service",
+    "sort",
+    "stack",
+    "syscall",
+    "thread_groups",
+];
+const MEANS: &[&str] = &["per_second", "queue_mean"];
+const FLAGS: &[&str] = &["contention", "ended", "waiting_for_work"];
+
+/// What DuckDB calls the type of a column.
+fn type_of(column: &str) -> &'static str {
+    match column {
+        _ if TEXTS.contains(&column) => "VARCHAR",
+        _ if MEANS.contains(&column) => "DOUBLE",
+        _ if FLAGS.contains(&column) => "BOOLEAN",
+        _ if column.ends_with("_ns") => "BIGINT",
+        _ => "UBIGINT",
+    }
+}
+
+#[test]
+fn tables_are_read_by_duckdb() -> Result<()> {
+    need_root!();
+    let python = need_python!();
+    let _machine = Machine::take()?;
+    let (workload, folder) = (mutex()?, folder()?);
+    let ask = |sql: &str| read(&python, &["-c", ASK, sql]).with_context(|| sql.to_owned());
+    let file = |table: &str| folder.path().join(format!("{table}.parquet"));
+    let pid = workload.pid();
+    for (table, what) in [
+        ("waits", "sum(total_ns) FROM {} WHERE kind = 'futex'".to_owned()),
+        ("threads", format!("sum(futex_ns) FROM {{}} WHERE pid = {pid} AND NOT ended")),
+        ("locks", "sum(total_ns) FROM {} WHERE sort = 'lock' AND contention".to_owned()),
+    ] {
+        export(pid, &["parquet", "--table", table], &file(table))?;
+        let name = format!("'{}'", file(table).display());
+        let waited: u64 = ask(&format!("SELECT {}", what.replace("{}", &name)))?.trim().parse()?;
+        // As above: the end of the threads is waited for, too.
+        let most = if table == "locks" { WAITED_NS.end } else { WAITED_NS.end + 1_000_000_000 };
+        ensure!((WAITED_NS.start..most).contains(&waited), "{table}: {waited} ns");
+    }
+    export(pid, &["parquet", "--table", "requests"], &file("requests"))?;
+    for table in ["threads", "waits", "locks", "requests"] {
+        let name = file(table).display().to_string();
+        let sql = format!("SELECT column_name, column_type FROM (DESCRIBE FROM '{name}')");
+        let types = ask(&sql)?;
+        ensure!(types.lines().count() >= 14, "{table}: {types}");
+        for line in types.lines() {
+            let (column, found) = line.split_once('\t').context(line.to_owned())?;
+            ensure!(found == type_of(column), "{table}.{column}: {found}");
+        }
+    }
+    // It has answered no request.
+    let rows = ask(&format!("SELECT count(*) FROM '{}'", file("requests").display()))?;
+    ensure!(rows.trim() == "0", "{rows}");
+    Ok(())
+}
+
+#[test]
+fn requests_of_a_recording_are_read_by_duckdb() -> Result<()> {
+    need_root!();
+    let python = need_python!();
+    let _machine = Machine::take()?;
+    let folder = folder()?;
+    let workload = env!("CARGO_BIN_EXE_workload");
+    let server = Server::tcp(workload, &["--plan", "sleep:2000"])?;
+    let recording = folder.path().join("requests.dwell");
+    let recorder = record(&[server.pid()], &recording, &["-d", "60s"])?;
+    let asked = Client::start(workload, server.place(), &["--requests", "200"])?.drive()?;
+    recorder.interrupt()?.document()?;
+    let table = folder.path().join("requests.parquet");
+    let recording = recording.display().to_string();
+    export_of(&["--recording", &recording], &["parquet", "--table", "requests"], &table)?;
+    let sql = format!(
+        "SELECT sum(count), min(p50_ns), max(p50_ns) FROM '{}' WHERE service LIKE '%:{}'",
+        table.display(),
+        server.port()?
+    );
+    let answer = read(&python, &["-c", ASK, &sql])?;
+    let figures: Vec<u64> =
+        answer.split_whitespace().map(str::parse).collect::<Result<_, _>>().context(answer)?;
+    ensure!(figures[0] == asked.end.requests, "{figures:?}");
+    ensure!((2_000_000..4_000_000).contains(&figures[1]) && figures[2] < 4_000_000, "{figures:?}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::{
     packages::{self, Rights},
     process::{find, holds, is_root, stdout},
+    python::PYTHON,
 };
 
 /// A program, and the package that brings it. `a|b` are alternatives: Debian's name, then Ubuntu's.
@@ -16,6 +17,8 @@ pub enum Program {
     Named(&'static str, &'static str),
     /// `perf`: Debian's kernel tools for any kernel, else Ubuntu's for the running one.
     Perf,
+    /// A module of Debian's Python.
+    PythonModule(&'static str, &'static str),
     /// One of PostgreSQL's own, in a folder for each version outside the PATH.
     Postgresql(&'static str, &'static str),
 }
@@ -52,14 +55,16 @@ pub fn missing(programs: &[Program]) -> Result<Vec<(&'static str, String)>> {
 impl Program {
     fn name(self) -> &'static str {
         match self {
-            Self::Named(name, _) | Self::Postgresql(name, _) => name,
+            Self::Named(name, _) | Self::PythonModule(name, _) | Self::Postgresql(name, _) => name,
             Self::Perf => "perf",
         }
     }
 
     fn package(self) -> Result<String> {
         Ok(match self {
-            Self::Named(_, package) | Self::Postgresql(_, package) => package.to_owned(),
+            Self::Named(_, package)
+            | Self::PythonModule(_, package)
+            | Self::Postgresql(_, package) => package.to_owned(),
             Self::Perf => {
                 let release = stdout(Command::new("uname").arg("-r"))?;
                 format!("linux-perf|linux-tools-{}|linux-tools-generic", release.trim())
@@ -73,6 +78,10 @@ impl Program {
             // Ubuntu's is a script that fails where the tools of the running kernel are missing.
             Self::Perf => {
                 find("perf").is_some_and(|perf| stdout(Command::new(perf).arg("--version")).is_ok())
+            }
+            Self::PythonModule(name, _) => {
+                let import = format!("import {name}");
+                stdout(Command::new(PYTHON).args(["-c", &import])).is_ok()
             }
             Self::Postgresql(name, _) => Path::new(POSTGRESQL).read_dir().is_ok_and(|versions| {
                 versions.flatten().any(|version| holds(&version.path().join("bin"), name))

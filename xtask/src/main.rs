@@ -8,6 +8,7 @@ mod layers;
 mod manifest;
 mod packages;
 mod process;
+mod python;
 mod repo;
 mod rustc;
 mod test;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     installed::{self, Program},
     process::{find, is_root, run as run_command, stdout},
-    repo,
+    python, repo,
 };
 
 /// How to run the tests.
@@ -33,6 +33,7 @@ const PROGRAMS: &[Program] = &[
     Program::Named("wrk", "wrk"),
     Program::Named("memcached", "memcached"),
     Program::Named("/usr/bin/python3", "python3"),
+    Program::PythonModule("ensurepip", "python3-venv"),
     Program::Named("strace", "strace"),
     Program::Named("go", "golang-go"),
     Program::Named("rsvg-convert", "librsvg2-bin"),
@@ -47,18 +48,33 @@ const PROGRAMS: &[Program] = &[
     Program::Postgresql("pgbench", "postgresql-contrib|postgresql"),
 ];
 
+/// Packages of PyPI that the tests use.
+const PYTHON_PACKAGES: &[&str] = &["duckdb==2.0.1"];
+
 /// Installs, builds, tests.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root = repo::root()?;
     if !arguments.no_install {
         installed::install(&root, PROGRAMS)
             .context("the packages for the tests cannot be installed")?;
+        install_python(&root)?;
     }
     for (program, package) in installed::missing(PROGRAMS)? {
         eprintln!("warning: no {program} (package {package}): the tests that use it are skipped");
     }
     build(&root)?;
     test(&root, &arguments.rest)
+}
+
+/// Likewise a warning only, where the Debian packages for it could not be installed either.
+fn install_python(root: &Path) -> Result<()> {
+    let installed = python::install(root, PYTHON_PACKAGES)
+        .context("the Python packages for the tests cannot be installed");
+    match installed {
+        Err(error) if !is_root() => eprintln!("warning: {error:#}"),
+        result => result?,
+    }
+    Ok(())
 }
 
 /// Builds all programs first: the tests start dwell and the workloads.
@@ -74,7 +90,9 @@ fn test(root: &Path, rest: &[OsString]) -> Result<()> {
         cargo.arg("--workspace");
     }
     cargo.args(rest);
-    cargo.env("DWELL_BIN", repo::target_dir(root)?.join("release/dwell"));
+    let target = repo::target_dir(root)?;
+    cargo.env("DWELL_BIN", target.join("release/dwell"));
+    cargo.env("DWELL_PYTHON", target.join("python/bin/python3"));
     if !is_root() {
         if has_free_sudo() {
             cargo.env(runner_variable(&host()?), "sudo -E");

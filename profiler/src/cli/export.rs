@@ -39,6 +39,7 @@ fn content(profile: &Profile, export: &Export) -> Result<Option<Vec<u8>>> {
             .context("there is no flame graph: nothing waited inside work; try --idle")?,
         ExportFormat::Pprof => view::pprof(profile, waits)?,
         ExportFormat::Csv => view::csv(profile, table(export.table))?,
+        ExportFormat::Parquet => view::parquet(profile, table(export.table))?,
         ExportFormat::Json => return Ok(None),
     };
     Ok(Some(content))
@@ -62,13 +63,13 @@ enum Place {
 impl Place {
     /// Looked at before anything is measured, which would be in vain.
     fn of(export: &Export) -> Result<Self> {
-        match &export.output {
-            Some(path) => Ok(Self::File(NewFile::open(path)?)),
-            None if export.format == ExportFormat::Pprof && io::stdout().is_terminal() => {
-                bail!("pprof is no text for a terminal; give a file with -o, or a pipe")
-            }
-            None => Ok(Self::Stdout),
+        if let Some(path) = &export.output {
+            return Ok(Self::File(NewFile::open(path)?));
         }
+        if let Some(name) = export.format.binary().filter(|_| io::stdout().is_terminal()) {
+            bail!("{name} is no text for a terminal; give a file with -o, or a pipe");
+        }
+        Ok(Self::Stdout)
     }
 
     fn write(self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<()> {

@@ -17,6 +17,8 @@ Examples:
   dwell export --format pprof -p 4711 -d 10s -o waits.pb.gz
   go tool pprof -top waits.pb.gz
   dwell export --format csv --table threads -a -d 5s > threads.csv
+  dwell export --format parquet --table waits --comm postgres -d 10s -o waits.parquet
+  duckdb -c \"SELECT kind, sum(total_ns) / 1e9 FROM 'waits.parquet' GROUP BY kind\"
   dwell export --format flamegraph --recording api.dwell --from 90s --to 2m -o waits.svg
 
 dwell does not measure what runs on a CPU, so the graphs show waits. Those inside work alone, unless
@@ -58,7 +60,7 @@ pub struct Export {
     #[arg(long, value_enum, help_heading = "Export")]
     pub format: ExportFormat,
 
-    /// Which table, for csv
+    /// Which table, for csv and parquet
     #[arg(long, value_enum, help_heading = "Export", default_value_t = ExportTable::Waits)]
     pub table: ExportTable,
 
@@ -80,7 +82,7 @@ impl Export {
     pub fn requests(&self) -> Option<RequestOptions> {
         let wanted = match self.format {
             ExportFormat::Json => true,
-            ExportFormat::Csv => self.table == ExportTable::Requests,
+            ExportFormat::Csv | ExportFormat::Parquet => self.table == ExportTable::Requests,
             ExportFormat::Folded | ExportFormat::Flamegraph | ExportFormat::Pprof => false,
         };
         (wanted || self.labels.each.is_some()).then(|| self.labels.options())
@@ -99,8 +101,21 @@ pub enum ExportFormat {
     Pprof,
     /// A table (RFC 4180)
     Csv,
+    /// A table whose columns have types, for DuckDB, pandas or polars (Apache Parquet)
+    Parquet,
     /// The document of `dwell attach --json`
     Json,
+}
+
+impl ExportFormat {
+    /// What to call it, if it is no text.
+    pub fn binary(self) -> Option<&'static str> {
+        match self {
+            Self::Pprof => Some("pprof"),
+            Self::Parquet => Some("parquet"),
+            Self::Folded | Self::Flamegraph | Self::Csv | Self::Json => None,
+        }
+    }
 }
 
 /// Tables.

@@ -10,7 +10,7 @@ mod tests;
 pub use flame::flame_graph;
 pub use folded::{folded, path};
 pub use pprof::pprof;
-pub use tables::{Table, csv};
+pub use tables::{Table, csv, parquet};
 
 use crate::analyze::{TopWait, is_waiting_for_work, top_waits_of};
 use crate::model::Profile;

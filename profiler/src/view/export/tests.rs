@@ -120,4 +120,8 @@ fn tables_have_a_value_in_each_column() {
         let text = csv(&fixture::demo(), table).expect("a table");
         assert_snapshot(&format!("demo-{name}.csv"), &String::from_utf8(text).expect("text"));
     }
+    let shop = csv(&fixture::requests::lock(), Table::Requests).expect("a table");
+    assert_snapshot("shop-requests.csv", &String::from_utf8(shop).expect("text"));
+    let chain = csv(&fixture::chain(), Table::Locks).expect("a table");
+    assert_snapshot("chain-locks.csv", &String::from_utf8(chain).expect("text"));
 }
