@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::figures::{Figures, Table};
 use super::thing::{self, Kind, ThingId};
-use super::visit::{Class, Visit, Visitor};
+use super::visit::{Class, MOST, Visit, Visitor};
 use super::{DISTRIBUTION, PRESENT};
 use crate::model::{
     AffinityGroup, Blame, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing, Durations, Frame, Futex,
@@ -462,7 +462,7 @@ impl Visit for Given<'_> {
         let filled = self.after.range(range).iter();
         let counts = filled.filter(|(index, _)| (index - self.base).is_multiple_of(2));
         let buckets = counts.map(|(index, _)| {
-            let count = self.at(class, *index);
+            let count = self.at(class, *index).min(MOST);
             // It may have become less: it is taken modulo 2^64.
             let (before, after) = (self.before.get(index + 1), self.after.get(index + 1));
             let more = match class {

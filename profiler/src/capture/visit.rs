@@ -16,6 +16,10 @@ pub enum Class {
     Level,
 }
 
+/// What nothing is counted beyond (some 280 million millions), so that sums of what a damaged file says cannot
+/// overflow. Times need no bound: their sums stop at the longest.
+pub const MOST: u64 = 1 << 48;
+
 /// Somebody who reads or writes figures, one after the other.
 pub trait Visit {
     /// A number.
@@ -30,16 +34,22 @@ pub trait Visit {
 pub struct Visitor<'a>(pub &'a mut dyn Visit);
 
 impl Visitor<'_> {
-    fn sum(&mut self, value: &mut u64) {
-        self.0.figure(Class::Sum, value);
+    fn sum(&mut self, count: &mut u64) {
+        self.0.figure(Class::Sum, count);
+        *count = (*count).min(MOST);
     }
 
     fn time(&mut self, value: &mut Nanos) {
-        self.sum(&mut value.0);
+        self.0.figure(Class::Sum, &mut value.0);
     }
 
-    fn level(&mut self, value: &mut u64) {
-        self.0.figure(Class::Level, value);
+    fn level(&mut self, count: &mut u64) {
+        self.0.figure(Class::Level, count);
+        *count = (*count).min(MOST);
+    }
+
+    fn level_time(&mut self, value: &mut Nanos) {
+        self.0.figure(Class::Level, &mut value.0);
     }
 
     fn flag(&mut self, class: Class, value: &mut bool) {
@@ -56,9 +66,10 @@ impl Visitor<'_> {
     }
 
     fn optional_time(&mut self, value: &mut Option<Nanos>) {
-        let mut number = value.map(|time| time.0);
-        self.optional(&mut number);
-        *value = number.map(Nanos);
+        let (mut is_known, mut time) = (value.is_some(), value.unwrap_or_default());
+        self.flag(Class::Level, &mut is_known);
+        self.time(&mut time);
+        *value = is_known.then_some(time);
     }
 
     fn times(&mut self, times: &mut StateTimes) {
@@ -164,7 +175,7 @@ impl Visitor<'_> {
         self.time(&mut futex.queue.busy);
         self.sum(&mut futex.holds.count);
         self.time(&mut futex.holds.total);
-        self.level(&mut futex.holds.longest.0);
+        self.level_time(&mut futex.holds.longest);
         self.sum(&mut futex.holds.partial);
     }
 
@@ -187,7 +198,7 @@ impl Visitor<'_> {
 
     /// Of a thread that waits at the end.
     pub fn stuck(&mut self, stuck: &mut Stuck) {
-        self.level(&mut stuck.waited.0);
+        self.level_time(&mut stuck.waited);
     }
 
     /// Of all requests.
@@ -232,7 +243,7 @@ impl Visitor<'_> {
     /// Of requests for the same thing.
     pub fn group(&mut self, group: &mut RequestGroup) {
         self.sum(&mut group.count);
-        self.level(&mut group.max.0);
+        self.level_time(&mut group.max);
         self.sum(&mut group.arrival_unseen);
         self.sum(&mut group.pipelined);
         self.sum(&mut group.handed_over);
