@@ -1,14 +1,18 @@
 //! Comparisons of recordings name what was changed, and nothing where nothing was.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use dwell_tests::dwell::Dwell;
 use dwell_tests::machine::Machine;
-use dwell_tests::need_root;
 use dwell_tests::recording::{Folder, compare, record};
 use dwell_tests::requests::{Client, Server};
+use dwell_tests::{need, need_program, need_root};
 use serde_json::Value;
 
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
@@ -108,6 +112,51 @@ fn a_lock_is_held_twice_as_long() -> Result<()> {
     // Fixing it is seen as well.
     let back = self::pair(&[&after, &before])?;
     ensure!(outcome(&back) == "better" && names(&back, "take_ledger"), "{}", back["causes"]);
+    Ok(())
+}
+
+/// The box of a function in a flame graph of a change: the change, and its colour. The file is an image, too.
+fn box_of(files: &[&PathBuf; 2], function: &str, graph: &Path) -> Result<(String, [u8; 3])> {
+    let mut arguments: Vec<&OsStr> = files.iter().map(|file| file.as_os_str()).collect();
+    arguments.extend([OsStr::new("--flamegraph"), graph.as_os_str()]);
+    let report = Dwell::text("compare", &arguments)?;
+    ensure!(report.contains("in "), "no report: {report}");
+    let image = graph.with_extension("png");
+    let converter = need::program("rsvg-convert").context("no rsvg-convert")?;
+    let converted = Command::new(converter).arg(graph).arg("-o").arg(&image).status()?;
+    ensure!(converted.success() && fs::read(&image)?.starts_with(b"\x89PNG"), "{converted}");
+    let svg = fs::read_to_string(graph)?;
+    let start = format!("<title>{function} ");
+    let (_, found) = svg.split_once(&start).with_context(|| format!("no {function}: {svg}"))?;
+    let (change, _) = found.split_once(" (").context("no figures")?;
+    let (_, color) = found.split_once("rgb(").context("no colour")?;
+    let (color, _) = color.split_once(')').context("no end of a colour")?;
+    let color: Vec<u8> = color.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    Ok((change.to_owned(), color.try_into().map_err(|_| anyhow::anyhow!("not three"))?))
+}
+
+#[test]
+fn a_flame_graph_shows_the_change() -> Result<()> {
+    need_root!();
+    need_program!("rsvg-convert");
+    let _machine = Machine::take()?;
+    let folder = Folder::new(TMP)?;
+    let case = Case { seconds: 4, ..Case::new(&folder) };
+    let record = |name: &str, hold: &str| {
+        let plan = format!("lock:{hold}:20");
+        case.record(name, &["--model", "threads", "--plan", &plan])
+    };
+    let (before, after) = (record("before.dwell", "2000")?, record("after.dwell", "8000")?);
+    let graph = folder.path("change.svg");
+    let (change, [red, green, blue]) = box_of(&[&before, &after], "take_ledger", &graph)?;
+    ensure!(change.starts_with('+') && red == 255, "{change}, {red} of red");
+    // Most of it is new.
+    ensure!(green == blue && green < 175, "{change}, {green} of green, {blue} of blue");
+    let (change, [red, _, blue]) = box_of(&[&after, &before], "take_ledger", &graph)?;
+    ensure!(change.starts_with('−') && blue == 255 && red < 175, "{change}, {red} of red");
+    // The same is the same, to the last box.
+    let (change, color) = box_of(&[&after, &after], "take_ledger", &graph)?;
+    ensure!(change == "±0" && color == [250; 3], "{change}, {color:?}");
     Ok(())
 }
 

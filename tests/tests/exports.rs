@@ -252,6 +252,10 @@ fn requests_of_a_recording_are_read_by_duckdb() -> Result<()> {
         answer.split_whitespace().map(str::parse).collect::<Result<_, _>>().context(answer)?;
     ensure!(figures[0] == asked.end.requests, "{figures:?}");
     ensure!((2_000_000..4_000_000).contains(&figures[1]) && figures[2] < 4_000_000, "{figures:?}");
+    // A recording is not replaced by mistake.
+    let lost = export_of(&["--recording", &recording], &["parquet"], Path::new(&recording));
+    ensure!(lost.is_err_and(|error| error.to_string().contains("is a recording")), "it is lost");
+    export_of(&["--recording", &recording], &["csv"], &table)?;
     Ok(())
 }
 

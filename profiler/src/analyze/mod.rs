@@ -24,8 +24,8 @@ mod verdict;
 
 pub use budget::Budget;
 pub use compare::{
-    Compared, Comparison, Culprit, Difference, Metric, Outcome, Pair, Series, Unfair, WaitName,
-    choose_service, compare_all,
+    Compared, Comparison, Culprit, Difference, Metric, Outcome, Pair, Series, StackChange, Unfair,
+    WaitName, choose_service, compare_all, compare_stacks,
 };
 pub use cost::{Cost, cost};
 pub use cpu::{Shortage, Waiting, shortages, waiting_for_cpu};

@@ -36,6 +36,19 @@ pub struct Arguments {
     pub command: Command,
 }
 
+impl Arguments {
+    /// These, if their options go together in ways that clap cannot be told of.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn checked(self) -> Result<Self, clap::Error> {
+        if let Command::Compare(compare) = &self.command {
+            compare.check()?;
+        }
+        Ok(self)
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -2,19 +2,24 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::arguments::Compare;
+use super::file::NewFile;
 use super::output;
+
 use super::progress::Reading;
-use crate::analyze::{Series, choose_service, compare_all};
+use crate::analyze::{Series, choose_service, compare_all, compare_stacks};
 use crate::capture::{Part, Recording};
+use crate::view;
 
 /// Runs `dwell compare`.
 ///
 /// # Errors
 /// One that says what to do.
 pub fn run(options: &Compare) -> Result<()> {
+    // Before anything is read, which may take long.
+    let graph = options.flamegraph.as_deref().map(NewFile::open).transpose()?;
     let mut recordings = Vec::new();
     for file in &options.files {
         let recording = Recording::open(file)?;
@@ -32,11 +37,22 @@ pub fn run(options: &Compare) -> Result<()> {
         add_slices(series, recording, *part, &reading)?;
     }
     drop(reading);
+    if let (Some(file), [before, after]) = (graph, all.as_slice()) {
+        write_graph(file, before, after)?;
+    }
     let compared = compare_all(&all);
     if options.json {
-        return output::write_json(&crate::view::comparison(&all, &compared));
+        return output::write_json(&view::comparison(&all, &compared));
     }
     output::print_comparison(&all, &compared)
+}
+
+fn write_graph(file: NewFile, before: &Series, after: &Series) -> Result<()> {
+    let stacks = compare_stacks(before, after);
+    let graph = view::flame_graph_of_change([before, after], &stacks).with_context(|| {
+        format!("there is no flame graph: nothing waited inside work in {}", after.name)
+    })?;
+    file.write(|out| out.write_all(&graph))
 }
 
 /// Adds each slice of a part.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{Export, ExportFormat, ExportTable};
-use super::file::NewFile;
+use super::file::{NewFile, Place};
 use super::{attach, output};
 use crate::capture::Recording;
 use crate::model::Profile;
@@ -16,7 +16,7 @@ use crate::view::{self, DocumentOptions, Table, Waits};
 /// # Errors
 /// One that says what to do.
 pub fn run(export: Export) -> Result<()> {
-    let place = Place::of(&export)?;
+    let place = place(&export)?;
     let profile = match &export.recording {
         Some(file) => {
             let recording = Recording::open(file)?;
@@ -54,28 +54,13 @@ fn table(table: ExportTable) -> Table {
     }
 }
 
-/// Where an export goes.
-enum Place {
-    Stdout,
-    File(NewFile),
-}
-
-impl Place {
-    /// Looked at before anything is measured, which would be in vain.
-    fn of(export: &Export) -> Result<Self> {
-        if let Some(path) = &export.output {
-            return Ok(Self::File(NewFile::open(path)?));
-        }
-        if let Some(name) = export.format.binary().filter(|_| io::stdout().is_terminal()) {
-            bail!("{name} is no text for a terminal; give a file with -o, or a pipe");
-        }
-        Ok(Self::Stdout)
+/// Looked at before anything is measured, which would be in vain.
+fn place(export: &Export) -> Result<Place> {
+    if let Some(path) = &export.output {
+        return Ok(Place::File(NewFile::open(path)?));
     }
-
-    fn write(self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<()> {
-        match self {
-            Self::Stdout => output::to_stdout(write),
-            Self::File(file) => file.write(write),
-        }
+    if let Some(name) = export.format.binary().filter(|_| io::stdout().is_terminal()) {
+        bail!("{name} is no text for a terminal; give a file with -o, or a pipe");
     }
+    Ok(Place::Stdout)
 }

@@ -32,7 +32,7 @@ const USAGE: u8 = 2;
 
 /// Runs dwell.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse().and_then(Arguments::checked) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -107,8 +107,15 @@ mod tests {
 
     #[test]
     fn errors_are_one_line() {
-        for line in ["dwell", "dwell nothing", "dwell attach -d", "dwell attach -p x"] {
-            let Err(error) = Arguments::try_parse_from(line.split(' ')) else {
+        for line in [
+            "dwell",
+            "dwell nothing",
+            "dwell attach -d",
+            "dwell attach -p x",
+            "dwell compare a b c --flamegraph d",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' '));
+            let Err(error) = arguments.and_then(Arguments::checked) else {
                 panic!("{line} is accepted");
             };
             let text = error.to_string();

@@ -94,13 +94,18 @@ fn signed(ns: f64) -> String {
     format!("{sign}{}", time(ns.abs()))
 }
 
+/// Whom a recording is about.
+pub(super) fn subject(series: &Series) -> String {
+    series.service().map_or_else(
+        || series.whole.target.description.clone(),
+        |service| format!("{} at {}", service.process, service.address),
+    )
+}
+
 /// What got worse, where, and by how much: two sentences.
 fn verdict(before: &Series, after: &Series, pair: &Comparison) -> String {
     let of_requests = pair.quantiles.is_some();
-    let what = before.service().map_or_else(
-        || before.whole.target.description.clone(),
-        |service| format!("{} at {}", service.process, service.address),
-    );
+    let what = subject(before);
     let whole = &pair.whole;
     let noise = time(whole.noise);
     match pair.outcome() {
@@ -191,7 +196,7 @@ fn metric(metric: &Metric) -> String {
     }
 }
 
-fn wait_name(wait: &WaitName) -> String {
+pub(super) fn wait_name(wait: &WaitName) -> String {
     let mut name = wait.process.as_ref().map(|process| format!("{process}: ")).unwrap_or_default();
     name.push_str(match (wait.lock, wait.kind) {
         (Some((sort, _)), _) => words::sort(sort),

@@ -7,6 +7,7 @@
 mod fair;
 mod noise;
 mod series;
+mod stacks;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 
 pub use fair::Unfair;
 pub use series::{Metric, Series, WaitName, choose_service};
+pub use stacks::{StackChange, compare_stacks};
 
 use super::verdict::WAITERS;
 use crate::model::{Part, State};

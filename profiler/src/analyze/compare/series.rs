@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::{Sort, culprit, is_waiting_for_work, lock_at, taken_in};
 use super::noise::Slices;
 use crate::model::{
-    Direction, Frame, Nanos, Part, Profile, RequestLabel, Role, Service, State, WaitObject,
+    Direction, Frame, Nanos, Part, Profile, RequestLabel, Role, Service, State, Wait, WaitObject,
     group_name,
 };
 
@@ -100,6 +100,11 @@ impl Series {
         self.whole.requests.services.get(self.service?)
     }
 
+    /// What figures of all of it are divided by: requests, or seconds of CPU time.
+    pub(super) fn per(&self) -> f64 {
+        self.service().map_or_else(|| cpu_seconds(&self.whole), requests)
+    }
+
     /// A figure by slices.
     pub(super) fn of(&self, metric: &Metric) -> Slices {
         let slice = |sums: &Sums| {
@@ -160,14 +165,13 @@ fn like(service: &Service, others: &[Service]) -> Option<usize> {
 }
 
 fn of_requests(profile: &Profile, service: &Service) -> Sums {
-    let mut sums = Sums::default();
+    let mut sums = Sums { per: requests(service), ..Sums::default() };
     let mut latency = crate::model::Durations::default();
     let mut above: BTreeMap<Metric, f64> = BTreeMap::new();
     let mut add = |metric: Metric, time: Nanos| {
         *above.entry(metric).or_default() += time.0 as f64;
     };
     for group in &service.groups {
-        sums.per += group.count as f64;
         latency.merge(&group.latency);
         let label = Metric::Label(group.label.clone());
         *sums.below.entry(label.clone()).or_default() += group.count as f64;
@@ -219,27 +223,37 @@ fn object(object: &WaitObject) -> Option<String> {
 
 /// Where no requests are known: waits inside work, for each second of CPU time.
 fn of_waits(profile: &Profile) -> Sums {
-    let mut sums = Sums::default();
+    let mut sums = Sums { per: cpu_seconds(profile), ..Sums::default() };
     for thread in profile.threads.iter().filter(|thread| !thread.in_kernel) {
-        sums.per += thread.times.of(State::Running).0 as f64;
         let ready = thread.times.of(State::Runnable).0 as f64;
         *sums.above.entry(Metric::Part(Part::In(State::Runnable))).or_default() += ready;
         *sums.above.entry(Metric::Whole).or_default() += ready;
     }
-    for wait in profile.waits.iter().filter(|wait| !wait.in_kernel_thread) {
-        if is_waiting_for_work(wait) {
-            continue;
-        }
-        let name = WaitName {
-            process: Some(group_name(&wait.comm)),
-            ..name_of_wait(wait.kind, &wait.object, &wait.stack)
-        };
+    for wait in &profile.waits {
+        let Some(name) = name_inside_work(wait) else { continue };
         let time = wait.total.0 as f64;
         for metric in [Metric::Whole, Metric::Part(Part::In(wait.kind)), Metric::Wait(name)] {
             *sums.above.entry(metric).or_default() += time;
         }
     }
-    // For each second.
-    sums.per /= 1e9;
     sums
+}
+
+/// What a wait goes by, if it is one inside work.
+pub(super) fn name_inside_work(wait: &Wait) -> Option<WaitName> {
+    let is_inside = !wait.in_kernel_thread && !is_waiting_for_work(wait);
+    is_inside.then(|| WaitName {
+        process: Some(group_name(&wait.comm)),
+        ..name_of_wait(wait.kind, &wait.object, &wait.stack)
+    })
+}
+
+fn requests(service: &Service) -> f64 {
+    service.groups.iter().map(|group| group.count as f64).sum()
+}
+
+/// CPU time of all threads but those of the kernel.
+fn cpu_seconds(profile: &Profile) -> f64 {
+    let threads = profile.threads.iter().filter(|thread| !thread.in_kernel);
+    threads.map(|thread| thread.times.of(State::Running).0 as f64).sum::<f64>() / 1e9
 }

@@ -69,6 +69,40 @@ fn what_is_unfair_is_said() {
     assert!(unfair.contains(&Unfair::Losses(vec!["b".into()])));
 }
 
+/// A flame graph of the change has the figures that the report has.
+#[test]
+fn waits_by_stack_add_up_to_those_that_are_compared() {
+    let mut after = crate::analyze::fixture::demo();
+    for (times, wait) in (2..).zip(&mut after.waits) {
+        wait.total = Nanos(wait.total.0 * times / 3);
+    }
+    // Another stack of the same function.
+    let mut wait = after.waits[0].clone();
+    wait.stack = crate::analyze::fixture::stack(&["pthread_mutex_lock", "with_inventory", "main"]);
+    after.waits.push(wait);
+    let mut all = [crate::analyze::fixture::demo(), after].map(|whole| {
+        let mut series = Series::new("a".into(), "0".into(), whole.clone());
+        series.add(&whole);
+        series
+    });
+    choose_service(&mut all);
+    let stacks = compare_stacks(&all[0], &all[1]);
+    let compared = compare(&all[0], &all[1]);
+    let waits = compared.details.iter().filter_map(|detail| match &detail.metric {
+        Metric::Wait(name) => Some((name, detail)),
+        _ => None,
+    });
+    let waits: Vec<_> = waits.collect();
+    assert_eq!(waits.len(), 2);
+    for (name, detail) in waits {
+        let of_name = || stacks.iter().filter(|stack| stack.wait == *name);
+        let sums = (of_name().map(|one| one.before).sum(), of_name().map(|one| one.after).sum());
+        let is_close = |one: f64, other: f64| (one - other).abs() <= 1e-9 * one.abs();
+        assert!(is_close(detail.before, sums.0) && is_close(detail.after, sums.1), "{detail:?}");
+    }
+    assert_eq!(stacks.len(), 3);
+}
+
 #[test]
 fn without_a_common_service_waits_are_compared() {
     let mut all = [series("a", 1.0), series("b", 1.0)];

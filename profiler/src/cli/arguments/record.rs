@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 
 use super::{Follow, GraphFormat, LocksBy, ReportArguments, RequestArguments};
@@ -137,9 +138,15 @@ Examples:
                                                several hosts, and which one differs
   dwell compare a.dwell b.dwell --from 10s     without the first ten seconds of each
   dwell compare a.dwell b.dwell --json         as JSON (docs/json.md)
+  dwell compare a.dwell b.dwell --flamegraph change.svg
+                                               and a graph of where b waits more and less than a
 
 Figures are those of a request, or of a second of CPU time where no requests are known. Noise is what
 two recordings of the same thing may differ by, from how their slices differ.
+
+The flame graph shows the waits inside work of all threads of the second recording, by the same unit: red
+where there is more of them than in the first, blue where there is less, be it noise or not. What only
+the first has takes no room; swap the two to see it.
 
 Exit codes: 0 compared, whatever the outcome, 1 failure, 2 usage.";
 
@@ -158,6 +165,24 @@ pub struct Compare {
     /// Print one JSON document (schema dwell-compare/1, see docs/json.md)
     #[arg(long)]
     pub json: bool,
+
+    /// Of two recordings: also write a flame graph of the waits in the second, coloured by the change (SVG)
+    #[arg(long, value_name = "FILE")]
+    pub flamegraph: Option<PathBuf>,
+}
+
+impl Compare {
+    /// Whether a graph can be made of these recordings.
+    ///
+    /// # Errors
+    /// When there are more than two.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        if self.flamegraph.is_some() && self.files.len() != 2 {
+            let message = format!("--flamegraph takes two recordings, not {}", self.files.len());
+            return Err(clap::Error::raw(ErrorKind::WrongNumberOfValues, message));
+        }
+        Ok(())
+    }
 }
 
 /// Reports of a recording.

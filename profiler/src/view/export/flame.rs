@@ -36,19 +36,45 @@ pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Vec<u8>> {
     }
     let lines: Vec<String> =
         paths.iter().map(|(path, wait)| format!("{} {}", path.join(";"), wait.total.0)).collect();
+    let drawing = Drawing {
+        title: format!("Where {} waits", profile.target.description),
+        subtitle: format!(
+            "{} on {}, {} on {}",
+            duration(profile.window.duration()),
+            profile.host.name,
+            counted(profile.host.cpus as u64, "CPU"),
+            profile.host.kernel
+        ),
+        count_name: "ms".to_owned(),
+        factor: MILLISECONDS,
+    };
+    draw(drawing, &mut colors, &lines)
+}
+
+/// What stands around the boxes.
+pub struct Drawing {
+    /// Above them.
+    pub title: String,
+    /// Below that.
+    pub subtitle: String,
+    /// The unit of their figures.
+    pub count_name: String,
+    /// How many of it a nanosecond is.
+    pub factor: f64,
+}
+
+/// As SVG, from folded stacks.
+///
+/// # Errors
+/// When there is nothing to draw.
+pub fn draw(drawing: Drawing, colors: &mut PaletteMap, lines: &[String]) -> io::Result<Vec<u8>> {
     let mut options = Options::default();
-    options.title = format!("Where {} waits", profile.target.description);
-    options.subtitle = Some(format!(
-        "{} on {}, {} on {}",
-        duration(profile.window.duration()),
-        profile.host.name,
-        counted(profile.host.cpus as u64, "CPU"),
-        profile.host.kernel
-    ));
-    options.count_name = "ms".to_owned();
-    options.factor = MILLISECONDS;
+    options.title = drawing.title;
+    options.subtitle = Some(drawing.subtitle);
+    options.count_name = drawing.count_name;
+    options.factor = drawing.factor;
     options.name_type = "Function:".to_owned();
-    options.palette_map = Some(&mut colors);
+    options.palette_map = Some(colors);
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.direction = Direction::Straight;
     let mut svg = Vec::new();

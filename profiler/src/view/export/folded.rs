@@ -22,6 +22,6 @@ pub fn path(wait: &TopWait) -> Vec<String> {
 }
 
 /// What ends an element or a line is something else in a name: `[u8; 4]` becomes `[u8, 4]`.
-fn element(name: &str) -> String {
+pub fn element(name: &str) -> String {
     name.replace(';', ",").replace(['\n', '\r'], " ")
 }

@@ -1,5 +1,6 @@
 //! A profile for the tools that people already use.
 
+mod change;
 mod flame;
 mod folded;
 mod pprof;
@@ -7,6 +8,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use change::flame_graph_of_change;
 pub use flame::flame_graph;
 pub use folded::{folded, path};
 pub use pprof::pprof;
