@@ -37,7 +37,7 @@ pub use groups::{ProcessRows, Row, groups};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use heat::{Column, Heat, ROWS_IN_OCTAVE, Row as HeatRow};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
-pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, lock_at, locks, taken_in};
+pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, lock_at, locks, taken_in, waits_in};
 pub use requests::{
     Accepting, Change, Dependency, Doubtful, Fan, GroupRow, Load, Quantiles, ServiceRows, Set,
     Sets, Spread, dependencies, services,

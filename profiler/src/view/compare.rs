@@ -198,14 +198,11 @@ fn metric(metric: &Metric) -> String {
 
 pub(super) fn wait_name(wait: &WaitName) -> String {
     let mut name = wait.process.as_ref().map(|process| format!("{process}: ")).unwrap_or_default();
-    name.push_str(match (wait.lock, wait.kind) {
-        (Some((sort, _)), _) => words::sort(sort),
-        (None, State::Futex) => "lock or condition",
-        (None, kind) => words::activity(Activity::Blocked(kind)),
+    name.push_str(&match (wait.lock, wait.kind) {
+        (Some(lock), _) => words::lock(lock),
+        (None, State::Futex) => "lock or condition".to_owned(),
+        (None, kind) => words::activity(Activity::Blocked(kind)).to_owned(),
     });
-    if let Some((_, Some(thing))) = wait.lock {
-        name.push_str(&format!(" on {thing}"));
-    }
     if let Some(object) = &wait.object {
         name.push_str(&format!(", {object}"));
     }

@@ -215,6 +215,12 @@ pub fn sort(sort: Sort) -> &'static str {
     }
 }
 
+/// A sort of lock, and what it is on: `database lock on a row`.
+pub fn lock((sort, thing): (Sort, Option<&'static str>)) -> String {
+    let on = thing.map(|thing| format!(" on {thing}")).unwrap_or_default();
+    format!("{}{on}", self::sort(sort))
+}
+
 /// Whether a thread waits for its client to go on.
 pub fn is_waiting_for_client(stack: &[Frame]) -> bool {
     stack.iter().any(is_reading_command)

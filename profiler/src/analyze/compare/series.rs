@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::{Sort, culprit, is_waiting_for_work, lock_at, taken_in};
+use super::super::{Sort, is_waiting_for_work, lock_at, waits_in};
 use super::noise::Slices;
 use crate::model::{
     Direction, Frame, Nanos, Part, Profile, RequestLabel, Role, Service, State, Wait, WaitObject,
@@ -198,14 +198,11 @@ fn of_requests(profile: &Profile, service: &Service) -> Sums {
 }
 
 fn name_of_wait(kind: State, what: &WaitObject, stack: &Arc<[Frame]>) -> WaitName {
-    let lock = lock_at(kind, what, stack);
-    let is_taken = kind == State::Futex || lock.is_some();
-    let function = if is_taken { taken_in(stack) } else { culprit(stack) };
     WaitName {
         process: None,
         kind,
-        lock,
-        function: function.map(str::to_owned),
+        lock: lock_at(kind, what, stack),
+        function: waits_in(kind, what, stack).map(str::to_owned),
         object: object(what),
     }
 }

@@ -36,6 +36,12 @@ pub fn lock_at(
     is_known.then_some((found.sort, found.thing))
 }
 
+/// The function of the program that waits, or that takes what is waited for, if that is a lock.
+pub fn waits_in<'a>(kind: State, object: &WaitObject, stack: &'a Arc<[Frame]>) -> Option<&'a str> {
+    let is_taken = kind == State::Futex || lock_at(kind, object, stack).is_some();
+    if is_taken { taken_in(stack) } else { super::culprit(stack) }
+}
+
 /// What makes waits waits for the same lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
