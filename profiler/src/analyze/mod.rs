@@ -19,6 +19,7 @@ mod idle;
 mod locks;
 mod requests;
 mod spike;
+mod timeline;
 mod top;
 mod verdict;
 
@@ -43,6 +44,9 @@ pub use requests::{
     Sets, Spread, dependencies, services,
 };
 pub use spike::{SliceLatency, Spike, Threshold, find_spike, p99};
+pub use timeline::{
+    Loads, LongestWait, ServiceLoad, ServingThread, TimedPart, TimedRequest, timeline,
+};
 pub use top::{TopWait, top_waits, top_waits_of};
 pub use verdict::{
     Basis, Cause, Confidence, Constraint, Doubt, Finding, Hog, Thin, Verdict, Worker, verdict,

@@ -1,14 +1,19 @@
 //! `dwell export`.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::arguments::{Export, ExportFormat, ExportTable};
 use super::file::{NewFile, Place};
+use super::progress::Reading;
 use super::{attach, output};
+use crate::analyze::{Loads, ServiceLoad};
 use crate::capture::Recording;
-use crate::model::Profile;
+use crate::kernel;
+use crate::model::{Nanos, Profile};
 use crate::view::{self, DocumentOptions, Table, Waits};
 
 /// Runs `dwell export`.
@@ -17,21 +22,58 @@ use crate::view::{self, DocumentOptions, Table, Waits};
 /// One that says what to do.
 pub fn run(export: Export) -> Result<()> {
     let place = place(&export)?;
-    let profile = match &export.recording {
-        Some(file) => {
-            let recording = Recording::open(file)?;
-            recording.profile(recording.part(export.from, export.to)?)?
-        }
-        None => attach::follow(&export.follow, export.requests())?,
+    let source = match &export.recording {
+        Some(file) => Source::read(file, &export)?,
+        None => Source::measure(&export)?,
     };
-    match content(&profile, &export)? {
+    match content(&source, &export)? {
         Some(bytes) => place.write(|out| out.write_all(&bytes)),
-        None => place.write(|out| output::document_to(out, &profile, DocumentOptions::default())),
+        None => {
+            place.write(|out| output::document_to(out, &source.profile, DocumentOptions::default()))
+        }
+    }
+}
+
+/// What is exported.
+struct Source {
+    profile: Profile,
+    /// When its window began, in nanoseconds since 1970.
+    unix_ns: i64,
+    /// Slice by slice, where there are slices and the format shows them.
+    loads: Vec<ServiceLoad>,
+}
+
+impl Source {
+    fn measure(export: &Export) -> Result<Self> {
+        let profile = attach::follow(&export.follow, export.requests())?;
+        let ago = Nanos(kernel::monotonic_ns()).since(profile.window.start);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ns = now.saturating_sub(Duration::from_nanos(ago.0)).as_nanos();
+        let unix_ns = i64::try_from(unix_ns).unwrap_or(i64::MAX);
+        Ok(Self { profile, unix_ns, loads: Vec::new() })
+    }
+
+    fn read(file: &Path, export: &Export) -> Result<Self> {
+        let recording = Recording::open(file)?;
+        let part = recording.part(export.from, export.to)?;
+        let profile = recording.profile(part)?;
+        let mut loads = Loads::default();
+        if export.format == ExportFormat::Perfetto {
+            let reading = Reading::new(part.to - part.from);
+            recording.each_slice(part, |slice| {
+                loads.add(&slice);
+                reading.step();
+                Ok(())
+            })?;
+        }
+        let unix_ns = recording.ends()[part.from].unix_ns;
+        Ok(Self { profile, unix_ns, loads: loads.services() })
     }
 }
 
 /// None for the document, which is written as it is made.
-fn content(profile: &Profile, export: &Export) -> Result<Option<Vec<u8>>> {
+fn content(source: &Source, export: &Export) -> Result<Option<Vec<u8>>> {
+    let Source { profile, unix_ns, loads } = source;
     let waits = if export.idle { Waits::All } else { Waits::Working };
     let content = match export.format {
         ExportFormat::Folded => view::folded(profile, waits).into_bytes(),
@@ -40,9 +82,27 @@ fn content(profile: &Profile, export: &Export) -> Result<Option<Vec<u8>>> {
         ExportFormat::Pprof => view::pprof(profile, waits)?,
         ExportFormat::Csv => view::csv(profile, table(export.table))?,
         ExportFormat::Parquet => view::parquet(profile, table(export.table))?,
+        ExportFormat::Perfetto => {
+            view::perfetto(profile, *unix_ns, loads).context(no_requests(profile))?
+        }
+        ExportFormat::Firefox => view::firefox(profile, *unix_ns)?.context(no_requests(profile))?,
         ExportFormat::Json => return Ok(None),
     };
     Ok(Some(content))
+}
+
+/// Why there is no timeline, and what to do.
+fn no_requests(profile: &Profile) -> &'static str {
+    match profile.requests.followed {
+        true => {
+            "there is no timeline: no request was answered in this time; choose a process that serves, \
+             or a longer time"
+        }
+        false => {
+            "there is no timeline: requests were not followed; that needs Linux 6.3 or newer, and a \
+             recording without --no-requests"
+        }
+    }
 }
 
 fn table(table: ExportTable) -> Table {

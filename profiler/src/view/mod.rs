@@ -23,7 +23,10 @@ mod waits;
 mod words;
 
 pub use compare::{Moment, render_comparison, render_spike};
-pub use export::{Table, Waits, csv, flame_graph, flame_graph_of_change, folded, parquet, pprof};
+pub use export::{
+    Table, Waits, csv, firefox, flame_graph, flame_graph_of_change, folded, parquet, perfetto,
+    pprof,
+};
 pub use graph::dot;
 pub use json::{DocumentOptions, comparison, document};
 pub use page::page;

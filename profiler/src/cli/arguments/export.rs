@@ -20,9 +20,14 @@ Examples:
   dwell export --format parquet --table waits --comm postgres -d 10s -o waits.parquet
   duckdb -c \"SELECT kind, sum(total_ns) / 1e9 FROM 'waits.parquet' GROUP BY kind\"
   dwell export --format flamegraph --recording api.dwell --from 90s --to 2m -o waits.svg
+  dwell export --format perfetto --comm nginx -d 10s -o slow.pftrace     open it at ui.perfetto.dev
+  dwell export --format firefox --recording api.dwell -o slow.json       at profiler.firefox.com
 
 dwell does not measure what runs on a CPU, so the graphs show waits. Those inside work alone, unless
 --idle is given: idle threads would hide them.
+
+Timelines show the slowest requests of each service, one by one, and what each consists of. How long
+each part took is measured; in which order they came is not.
 
 Exit codes: 0 written, 1 failure, 2 usage.";
 
@@ -81,7 +86,7 @@ impl Export {
     /// How to follow requests, where the format tells of them.
     pub fn requests(&self) -> Option<RequestOptions> {
         let wanted = match self.format {
-            ExportFormat::Json => true,
+            ExportFormat::Json | ExportFormat::Perfetto | ExportFormat::Firefox => true,
             ExportFormat::Csv | ExportFormat::Parquet => self.table == ExportTable::Requests,
             ExportFormat::Folded | ExportFormat::Flamegraph | ExportFormat::Pprof => false,
         };
@@ -103,6 +108,10 @@ pub enum ExportFormat {
     Csv,
     /// A table whose columns have types, for DuckDB, pandas or polars (Apache Parquet)
     Parquet,
+    /// A timeline of the slowest requests, for ui.perfetto.dev
+    Perfetto,
+    /// The same for profiler.firefox.com
+    Firefox,
     /// The document of `dwell attach --json`
     Json,
 }
@@ -113,7 +122,8 @@ impl ExportFormat {
         match self {
             Self::Pprof => Some("pprof"),
             Self::Parquet => Some("parquet"),
-            Self::Folded | Self::Flamegraph | Self::Csv | Self::Json => None,
+            Self::Perfetto => Some("perfetto"),
+            Self::Folded | Self::Flamegraph | Self::Csv | Self::Firefox | Self::Json => None,
         }
     }
 }

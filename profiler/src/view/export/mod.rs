@@ -1,16 +1,21 @@
 //! A profile for the tools that people already use.
 
 mod change;
+mod firefox;
 mod flame;
 mod folded;
+mod perfetto;
 mod pprof;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 pub use change::flame_graph_of_change;
+pub use firefox::firefox;
 pub use flame::flame_graph;
 pub use folded::{folded, path};
+pub use perfetto::perfetto;
 pub use pprof::pprof;
 pub use tables::{Table, csv, parquet};
 
