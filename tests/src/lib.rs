@@ -12,7 +12,8 @@
 //! - [`browser`] opens pages in Chromium;
 //! - [`python`] finds Python with the packages of the tests;
 //! - [`recording`] makes recordings, and has them reported and compared;
-//! - [`requests`] starts servers and clients that note each request.
+//! - [`requests`] starts servers and clients that note each request;
+//! - [`timeline`] has timelines of requests read.
 
 pub mod books;
 pub mod bpf;
@@ -38,6 +39,7 @@ pub mod requests;
 pub mod schedstat;
 pub mod servers;
 pub mod terminal;
+pub mod timeline;
 pub mod tolerance;
 pub mod workload;
 

