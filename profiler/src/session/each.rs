@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::collect::{label_text, turn_budget};
 use crate::kernel::RequestTables;
-use crate::model::{Part, Protocol, part_name};
+use crate::model::{Nanos, Part, Protocol, part_name};
 use crate::symbol::clean;
 
 /// A line.
@@ -65,15 +65,25 @@ impl EachRequest {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn add(&mut self, turns: &[Turn], tables: &RequestTables) -> Result<()> {
+    pub fn add(
+        &mut self,
+        turns: &[Turn],
+        tables: &RequestTables,
+        window_start: Nanos,
+    ) -> Result<()> {
         for turn in turns {
-            self.write(turn, tables)
+            self.write(turn, tables, window_start)
                 .with_context(|| format!("cannot write {}", self.path.display()))?;
         }
         Ok(())
     }
 
-    fn write(&mut self, turn: &Turn, tables: &RequestTables) -> std::io::Result<()> {
+    fn write(
+        &mut self,
+        turn: &Turn,
+        tables: &RequestTables,
+        window_start: Nanos,
+    ) -> std::io::Result<()> {
         let known = self.labels.entry(turn.label).or_insert_with(|| {
             let found = tables.label(turn.label);
             let label = found.map(|found| label_text(&found, clean));
@@ -82,7 +92,7 @@ impl EachRequest {
         // Not the address in the kernel, which is nobody's business.
         let next = self.connections.len();
         let connection = *self.connections.entry(turn.sock).or_insert(next);
-        let parts = turn_budget(turn);
+        let parts = turn_budget(turn, window_start);
         let parts = parts.parts().filter(|(_, time)| time.0 > 0);
         let is = |flag| turn.header.reserved & flag != 0;
         let line = Line {

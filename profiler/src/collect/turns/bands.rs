@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use profiler_common::turn::{PEERS, Turn};
 
-use super::wire::budget;
+use super::sums::Sum;
 use crate::model::{Budget, Nanos};
 
 /// log2 of the number of bands in an octave: a band is at most 1/32 of its lower bound wide.
@@ -43,11 +43,11 @@ pub struct Bands(pub BTreeMap<u32, BandSums>);
 
 impl Bands {
     /// Adds a request.
-    pub fn add(&mut self, turn: &Turn, latency: Nanos, place: Option<u32>) {
+    pub fn add(&mut self, turn: &Turn, &Sum { latency, place, budget }: &Sum) {
         let band = self.0.entry(band_of(latency)).or_default();
         band.count += 1;
         band.total += latency;
-        band.budget.merge(&budget(turn));
+        band.budget.merge(&budget);
         band.calls_open += Nanos(turn.calls_ns);
         if let Some(place) = place {
             band.note_wait(place, Nanos(turn.longest.ns));

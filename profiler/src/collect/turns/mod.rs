@@ -19,8 +19,9 @@ use profiler_common::turn::{
 pub use label::label as label_text;
 pub use name::RequestNotes;
 use place::{PlaceKey, Seen};
-use sums::{Group, ServiceSums};
+use sums::{Group, ServiceSums, Sum};
 use timeline::Timeline;
+use wire::budget;
 pub use wire::budget as turn_budget;
 pub use wire::decode as decode_turn;
 
@@ -59,11 +60,12 @@ impl Turns {
         service.timeline.add(turn.arrival_ns, turn.last_sent_ns);
         service.note_server(turn);
         let place = self.place(turn);
+        let sum = Sum { latency, place, budget: budget(turn, Nanos(self.window_start)) };
         let label = self.label_kept(turn.service, turn.label);
         let Some(service) = self.services.get_mut(&turn.service) else { return };
         let is_pipelined = turn.header.reserved & TURN_PIPELINED != 0;
-        service.note_slowest(turn, latency, place, is_pipelined);
-        service.groups.entry(label).or_default().add(turn, latency, place);
+        service.note_slowest(turn, &sum, is_pipelined);
+        service.groups.entry(label).or_default().add(turn, &sum);
     }
 
     fn service(&mut self, id: u64) -> Option<&mut ServiceSums> {
@@ -186,9 +188,9 @@ impl ConnLook {
 
 impl Group {
     /// Adds a request, of which so much is known.
-    fn add(&mut self, turn: &Turn, latency: Nanos, place: Option<u32>) {
-        self.count(turn, latency);
-        self.bands.add(turn, latency, place);
+    fn add(&mut self, turn: &Turn, sum: &Sum) {
+        self.count(turn, sum.latency);
+        self.bands.add(turn, sum);
     }
 }
 

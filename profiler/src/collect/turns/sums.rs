@@ -7,7 +7,6 @@ use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINE
 
 use super::bands::Bands;
 use super::timeline::Timeline;
-use super::wire::budget;
 use crate::model::{Budget, Durations, Nanos, SLOWEST_KEPT, Samples};
 
 /// Of these, those kept of each part of a window that is looked at on its own.
@@ -16,6 +15,16 @@ const RECENT_KEPT: usize = 10;
 const SERVERS_KEPT: usize = 1_024;
 /// Processes of a service kept by number.
 const PIDS_KEPT: usize = 64;
+
+/// What a turn comes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum {
+    pub latency: Nanos,
+    /// Number of the place in which it waited longest.
+    pub place: Option<u32>,
+    /// What it consists of.
+    pub budget: Budget,
+}
 
 /// Requests of a service for the same thing.
 #[derive(Clone, Default)]
@@ -125,8 +134,7 @@ impl ServiceSums {
     pub fn note_slowest(
         &mut self,
         turn: &Turn,
-        latency: Nanos,
-        place: Option<u32>,
+        &Sum { latency, place, budget }: &Sum,
         is_pipelined: bool,
     ) {
         let order = (Reverse(latency), Nanos(turn.arrival_ns), turn.pid, turn.tid);
@@ -145,7 +153,7 @@ impl ServiceSums {
             first_byte: Nanos(turn.first_sent_ns).since(Nanos(turn.arrival_ns)),
             pid: turn.pid,
             tid: turn.tid,
-            budget: budget(turn),
+            budget,
             longest: place.map(|place| (place, Nanos(turn.longest.ns))),
             calls: u64::from(turn.calls_count),
         };

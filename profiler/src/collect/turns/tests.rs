@@ -49,12 +49,25 @@ fn a_turn_survives_the_wire() {
 #[test]
 fn the_parts_of_a_turn_sum_to_its_length() {
     let mut served = turn(1, 3);
-    let parts = turn_budget(&served);
+    let parts = turn_budget(&served, Nanos(0));
     assert_eq!(parts.total(), Nanos(1_000));
     assert_eq!(parts.of(Part::BehindOthers), Nanos(200));
     served.parts.peers_ns = 150;
-    assert_eq!(turn_budget(&served).of(Part::BehindOthers), Nanos(50));
-    assert_eq!(turn_budget(&served).of(Part::Peers), Nanos(150));
+    assert_eq!(turn_budget(&served, Nanos(0)).of(Part::BehindOthers), Nanos(50));
+    assert_eq!(turn_budget(&served, Nanos(0)).of(Part::Peers), Nanos(150));
+}
+
+#[test]
+fn what_was_before_the_window_is_not_known() {
+    let served = turn(1, 3);
+    let at = |start| turn_budget(&served, Nanos(start));
+    // 200 ns of it are in no state: up to where the window began they are nobody's.
+    for (start, unknown) in [(5_000, 0), (5_100, 0), (5_150, 50), (5_900, 200), (9_000, 200)] {
+        let parts = at(start);
+        assert_eq!(parts.of(Part::In(State::Unattributed)), Nanos(unknown), "{start}");
+        assert_eq!(parts.of(Part::BehindOthers), Nanos(200 - unknown));
+        assert_eq!(parts.total(), Nanos(1_000));
+    }
 }
 
 #[test]
@@ -62,7 +75,7 @@ fn a_state_that_has_lost_time_takes_it_from_the_others() {
     let mut moved = turn(1, 3);
     moved.parts.own_ns[State::Runnable as usize] = 0u64.wrapping_sub(50);
     moved.parts.own_sum_ns = 650;
-    let parts = turn_budget(&moved);
+    let parts = turn_budget(&moved, Nanos(0));
     assert_eq!(parts.of(Part::In(State::Runnable)), Nanos(0));
     assert_eq!(parts.of(Part::In(State::Running)), Nanos(250));
     assert_eq!(parts.total(), Nanos(1_000));

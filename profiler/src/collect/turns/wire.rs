@@ -84,7 +84,10 @@ fn calls(bytes: &mut &[u8]) -> Calls {
 }
 
 /// What a turn consists of. What its thread did for others while it was being served is the rest.
-pub fn budget(turn: &Turn) -> Budget {
+///
+/// The books of its thread begin with the window: what a turn that was received before did until then, nobody
+/// knows.
+pub fn budget(turn: &Turn, window_start: Nanos) -> Budget {
     let parts = &turn.parts;
     let mut states = StateTimes::default();
     // Borders between states are moved by some microseconds after the counters were read, so one of
@@ -108,6 +111,10 @@ pub fn budget(turn: &Turn) -> Budget {
     let before = Nanos(parts.behind_ns);
     let handed_over = Nanos(parts.handed_ns);
     let elsewhere = latency.since(queued + before + handed_over + states.total());
+    let begun = window_start.min(Nanos(turn.last_sent_ns));
+    let unknown = begun.since(Nanos(turn.received_ns)).min(elsewhere);
+    states.add(State::Unattributed, unknown);
+    let elsewhere = elsewhere.since(unknown);
     let peers = Nanos(parts.peers_ns.min(elsewhere.0));
     Budget { queued, behind_others: before + elsewhere.since(peers), handed_over, peers, states }
 }

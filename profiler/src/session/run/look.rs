@@ -82,7 +82,7 @@ impl Session {
         let seeds = std::mem::take(&mut self.seed_stacks);
         let gathered = self.gather(&mut collector, Closing::End, seeds)?;
         if let Some(mut each) = self.each.take() {
-            each.add(&gathered.unfinished, &self.tables.requests)?;
+            each.add(&gathered.unfinished, &self.tables.requests, self.start)?;
             each.finish()?;
         }
         // Naming takes time and memory, which nothing of this is needed for.

@@ -52,7 +52,7 @@ impl Session {
         }
         answered.iter().for_each(|turn| turns.add(turn));
         match &mut self.each {
-            Some(each) => each.add(&answered, &self.tables.requests),
+            Some(each) => each.add(&answered, &self.tables.requests, self.start),
             None => Ok(()),
         }
     }
@@ -67,7 +67,7 @@ impl Session {
             turns.extend(turn.filter(|_| keeps));
         });
         match &mut self.each {
-            Some(each) => each.add(&turns, &self.tables.requests),
+            Some(each) => each.add(&turns, &self.tables.requests, self.start),
             None => Ok(()),
         }
     }
