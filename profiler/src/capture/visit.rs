@@ -52,6 +52,12 @@ impl Visitor<'_> {
         self.0.figure(Class::Level, &mut value.0);
     }
 
+    fn level_float(&mut self, value: &mut f64) {
+        let mut bits = value.to_bits();
+        self.0.figure(Class::Level, &mut bits);
+        *value = f64::from_bits(bits);
+    }
+
     fn flag(&mut self, class: Class, value: &mut bool) {
         let mut number = u64::from(*value);
         self.0.figure(class, &mut number);
@@ -213,9 +219,7 @@ impl Visitor<'_> {
     pub fn service(&mut self, service: &mut Service) {
         self.samples(&mut service.samples);
         self.time(&mut service.in_flight);
-        let mut most = service.in_flight_most.to_bits();
-        self.level(&mut most);
-        service.in_flight_most = f64::from_bits(most);
+        self.level_float(&mut service.in_flight_most);
         let mut accepts = service.accept.is_some();
         self.flag(Class::Level, &mut accepts);
         let mut queue = service.accept.unwrap_or_default();

@@ -101,11 +101,12 @@ fn a_replayed_report_is_the_live_one() {
     }
 }
 
-/// Names that only some targets have.
+/// Names and figures that only some targets have.
 #[test]
 fn rare_names_come_back() {
     let mut profile = fixture::requests::lock();
     profile.target.kind = TargetKind::Cgroup;
+    profile.requests.services[0].in_flight_most = 1.25;
     profile.requests.services[0].groups[0].label =
         RequestLabel { protocol: Protocol::Http2, text: String::new() };
     profile.waits[0].object = fixture::futex(FutexOp::WaitRequeuePi, true);
