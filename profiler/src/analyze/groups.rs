@@ -32,6 +32,13 @@ pub struct ProcessRows {
     pub groups: Vec<GroupRows>,
 }
 
+impl ProcessRows {
+    /// Whether its only group says nothing that it does not say itself.
+    pub fn is_its_group(&self) -> bool {
+        matches!(self.groups.as_slice(), [only] if only.group.name == self.process.name)
+    }
+}
+
 /// A group of like-named threads.
 #[derive(Clone, Debug)]
 pub struct GroupRows {

@@ -1,6 +1,7 @@
 //! What dwell knows about one window of one target: the only thing that analysis and views see.
 
 mod cpu;
+mod durations;
 mod frame;
 mod group;
 mod histogram;
@@ -12,6 +13,7 @@ mod stack;
 mod wait;
 
 pub use cpu::{AffinityGroup, CpuQuota, CpuSupply, CpuUse};
+pub use durations::Durations;
 pub use frame::Frame;
 pub use group::group_name;
 pub use histogram::Latency;
@@ -22,9 +24,8 @@ pub use lock::{
 };
 pub use profile::{Host, Profile, StateTimes, Target, TargetKind, ThreadBooks, Trust, Window};
 pub use request::{
-    AcceptQueue, Band, Budget, Called, Durations, Part, Peer, PeerId, PlaceId, Protocol,
-    RequestGroup, RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest,
-    WaitPlace,
+    AcceptQueue, Band, Budget, Called, Part, Peer, PeerId, PlaceId, Protocol, RequestGroup,
+    RequestLabel, Requests, SLOWEST_KEPT, Samples, Server, Service, SlowRequest, WaitPlace,
 };
 pub use stack::Walked;
 pub use wait::{

@@ -74,9 +74,8 @@ fn head(sizes: &Columns) -> Line {
 
 fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
     let process = &rows.process;
-    let label = format!("{} [{}]", name_or_none(&process.name), process.id);
-    let mut entries = vec![Entry { indent: 0, label, row: process }];
-    let is_alone = rows.groups.len() == 1 && rows.groups[0].group.name == process.name;
+    let mut entries = vec![Entry { indent: 0, label: label(process), row: process }];
+    let is_alone = rows.is_its_group();
     for group in rows.groups.iter().take(GROUPS) {
         if !is_alone {
             entries.push(Entry {
@@ -86,16 +85,20 @@ fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
             });
         }
         if group.threads.len() > 1 || !is_alone {
-            entries.extend(group.threads.iter().map(|row| {
-                let label = match row.id {
-                    0 => format!("{} (ended)", name_or_none(&row.name)),
-                    id => format!("{} [{id}]", name_or_none(&row.name)),
-                };
-                Entry { indent: 4, label, row }
-            }));
+            let threads = group.threads.iter();
+            entries.extend(threads.map(|row| Entry { indent: 4, label: label(row), row }));
         }
     }
     entries
+}
+
+/// What a process or a thread is called.
+pub fn label(row: &Row) -> String {
+    let name = name_or_none(&row.name);
+    match row.id {
+        0 => format!("{name} (ended)"),
+        id => format!("{name} [{id}]"),
+    }
 }
 
 fn rest_of_groups(rows: &ProcessRows) -> Option<String> {

@@ -1,7 +1,6 @@
 //! Latencies over time as a heat map, with the spike.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
@@ -45,7 +44,7 @@ pub fn body(heat: &Heat) -> Option<Markup> {
     };
     let marked = spike.map(|spike| &columns[spike.slices.0..spike.slices.1]);
     Some(html! {
-        p { (summary) " Darker: more requests. The line is the p99." }
+        p { (summary) " Darker: more requests, of all services. The line is the p99." }
         svg viewBox={ "0 0 " (LEFT + WIDTH + RIGHT) " " (HEIGHT + BELOW) } role="img" aria-label=(summary) class="heat" {
             @for (level, path) in map.cells(columns) { path class={ "h" (level) } d=(path) {} }
             @if let Some(marked) = marked { path.spike d=(map.frame(marked)) {} }
@@ -142,7 +141,7 @@ impl Map {
             for (row, count) in rows {
                 let (top, bottom) = (self.y(f64::from(row + 1)), self.y(f64::from(*row)));
                 let path = paths.entry(level(*count, most)).or_default();
-                let _ = write!(path, "M{x:.1} {top:.1}H{end:.1}V{bottom:.1}H{x:.1}Z");
+                *path += &format!("M{x:.1} {top:.1}H{end:.1}V{bottom:.1}H{x:.1}Z");
             }
         }
         paths
@@ -155,7 +154,7 @@ impl Map {
             let Some(p99) = column.quantile(0.99) else { continue };
             let command = if path.is_empty() { 'M' } else { 'L' };
             let (x, end) = (self.x(column.window.start), self.x(column.window.end));
-            let _ = write!(path, "{command}{x:.1} {:.1}H{end:.1}", self.y_of(p99));
+            path += &format!("{command}{x:.1} {:.1}H{end:.1}", self.y_of(p99));
         }
         path
     }

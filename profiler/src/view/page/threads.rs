@@ -8,7 +8,7 @@ use super::{Segment, bar};
 use crate::analyze::{ProcessRows, Row};
 use crate::model::{Nanos, Part, State, state_name};
 use crate::view::units::{count, duration, tight_percent};
-use crate::view::words;
+use crate::view::{bars, words};
 
 /// Rows of processes and groups, and of single threads, at most: a browser takes long for more.
 const GROUPS: usize = 200;
@@ -46,29 +46,23 @@ struct Entry<'a> {
 }
 
 fn of_process(rows: &ProcessRows) -> Vec<Entry<'_>> {
-    let name = words::name_or_none(&rows.process.name);
-    let label = format!("{name} [{}]", rows.process.id);
-    let mut entries = vec![Entry { label, is_process: true, row: &rows.process }];
-    let is_alone = rows.groups.len() == 1 && rows.groups[0].group.name == rows.process.name;
-    entries.extend(rows.groups.iter().filter(|_| !is_alone).map(|group| {
+    let process = &rows.process;
+    let mut entries = vec![Entry { label: bars::label(process), is_process: true, row: process }];
+    let groups = rows.groups.iter().filter(|_| !rows.is_its_group());
+    entries.extend(groups.map(|group| {
         let label = words::name_or_none(&group.group.name).to_owned();
         Entry { label, is_process: false, row: &group.group }
     }));
     entries
 }
 
-fn of_threads(rows: &ProcessRows) -> Vec<Entry<'_>> {
+fn of_threads(rows: &ProcessRows) -> impl Iterator<Item = Entry<'_>> {
     let threads = rows.groups.iter().flat_map(|group| &group.threads);
     let process = words::name_or_none(&rows.process.name);
-    threads.map(|row| Entry { label: thread_label(row, process), is_process: false, row }).collect()
-}
-
-fn thread_label(row: &Row, process: &str) -> String {
-    let name = words::name_or_none(&row.name);
-    match row.id {
-        0 => format!("{name} (ended), {process}"),
-        id => format!("{name} [{id}], {process}"),
-    }
+    threads.map(move |row| {
+        let label = format!("{}, {process}", bars::label(row));
+        Entry { label, is_process: false, row }
+    })
 }
 
 fn rest(entries: &[Entry<'_>], shown: usize) -> Markup {

@@ -1,3 +1,0 @@
-//! What only some tests need.
-
-pub mod multiply;
