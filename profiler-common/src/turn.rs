@@ -78,7 +78,7 @@ pub struct LongestWait {
 
 /// What a turn consists of, in nanoseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Parts {
     /// From arrival until the thread that receives it was woken for it, or came to it.
     pub queued_ns: u64,

@@ -162,7 +162,9 @@ pub fn sent(
     if conn.phase == PHASE_IDLE || conn.multiplexed != 0 {
         return;
     }
-    if conn.late != 0 {
+    // Of the answer to the request before: told too late, or by a CPU that stood still (a virtual machine's
+    // does, for milliseconds) between reading its clock and looking at the connection.
+    if conn.late != 0 || now < conn.turn.received_ns {
         conn.late = 0;
         return serving::restart(entry, now);
     }
@@ -242,7 +244,7 @@ fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
     } else {
         received
     };
-    conn.turn.parts.handed_ns = taken - received;
+    conn.turn.parts.handed_ns = taken.saturating_sub(received);
     if taken != now {
         let parts = &mut conn.turn.parts;
         serving::spend(entry, parts, now);

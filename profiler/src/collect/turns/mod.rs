@@ -131,7 +131,8 @@ impl Turns {
     /// What has been answered on a connection and not handed over yet, as it is still open.
     pub fn unfinished(&self, conn: &Conn) -> Option<Turn> {
         let is_answered = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;
-        (is_answered && conn.turn.last_sent_ns > self.window_start).then_some(conn.turn)
+        (is_answered && conn.turn.last_sent_ns > self.window_start)
+            .then(|| wire::without_contradiction(conn.turn))
     }
 
     /// From now on, other requests are recent.

@@ -57,6 +57,28 @@ fn the_parts_of_a_turn_sum_to_its_length() {
     assert_eq!(turn_budget(&served, Nanos(0)).of(Part::Peers), Nanos(150));
 }
 
+/// As where the clock of one CPU was read before the request was received by another.
+#[test]
+fn parts_of_two_turns_are_not_believed() {
+    let spoilt: [fn(&mut Turn); 4] = [
+        |turn| turn.parts.handed_ns = 0u64.wrapping_sub(1_000),
+        |turn| turn.parts.own_sum_ns = 300_000,
+        |turn| turn.longest.ns = 1 << 40,
+        |turn| turn.parts.own_ns[State::Sleep as usize] = 300_000,
+    ];
+    for spoil in spoilt {
+        let mut sent = turn(1, 3);
+        spoil(&mut sent);
+        let received = decode_turn(&as_bytes(&sent)).expect("a turn");
+        let parts = turn_budget(&received, Nanos(0));
+        assert_eq!(parts.of(Part::In(State::Unattributed)), Nanos(1_000));
+        assert_eq!(parts.total(), Nanos(1_000));
+        let mut turns = Turns::new(0);
+        turns.add(&received);
+        assert!(turns.places.is_empty());
+    }
+}
+
 #[test]
 fn what_was_before_the_window_is_not_known() {
     let served = turn(1, 3);

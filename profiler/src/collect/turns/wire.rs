@@ -22,7 +22,7 @@ pub fn decode(record: &[u8]) -> Option<Turn> {
         return None;
     }
     let rest = &mut rest;
-    Some(Turn {
+    let turn = Turn {
         header,
         service: rest.get_u64_ne(),
         label: rest.get_u64_ne(),
@@ -41,7 +41,31 @@ pub fn decode(record: &[u8]) -> Option<Turn> {
         calls_parallel: rest.get_u32_ne(),
         calls_ns: rest.get_u64_ne(),
         calls: std::array::from_fn(|_| if has_calls { calls(rest) } else { Calls::default() }),
-    })
+    };
+    Some(without_contradiction(turn))
+}
+
+/// Borders between states are moved by up to so much after a part of a turn was measured
+/// (`CLOCK_SLACK_NS` in `profiler-ebpf/src/books.rs`).
+const SLACK: Nanos = Nanos(200_000);
+
+/// The turn, of which nothing but its length is believed where a part of it is longer.
+///
+/// Two CPUs can work on a connection at once, and what they write may then belong to two turns. One of 400,000
+/// requests to threads that hand them over, on a virtual machine whose CPUs stand still at times, had waited for
+/// 2^64 ns.
+pub fn without_contradiction(turn: Turn) -> Turn {
+    let latency = Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
+    let Parts { queued_ns, behind_ns, handed_ns, own_ns, own_sum_ns, .. } = turn.parts;
+    let parts = [queued_ns, behind_ns, handed_ns, own_sum_ns, turn.longest.ns];
+    let states = own_ns.map(|ns| ns.cast_signed().unsigned_abs());
+    if parts.into_iter().chain(states).all(|part| Nanos(part) <= latency + SLACK) {
+        return turn;
+    }
+    let mut own_ns = [0; State::COUNT];
+    own_ns[State::Unattributed as usize] = latency.0;
+    let parts = Parts { own_ns, ..Parts::default() };
+    Turn { parts, longest: LongestWait::default(), ..turn }
 }
 
 // The fields are read in the order of their declaration, as in `collect/decode`.
