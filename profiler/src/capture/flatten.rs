@@ -13,8 +13,8 @@ use super::thing::{self, Kind, Object, ThingId};
 use super::visit::{Class, Visit, Visitor};
 use super::{DISTRIBUTION, PRESENT};
 use crate::model::{
-    CpuSupply, CpuWait, Doing, Durations, Frame, Latency, Profile, Reason, ReasonId, Wait,
-    WaitObject, WakerCount,
+    CodeFile, CpuSupply, CpuWait, Doing, Durations, Frame, Latency, Place, Profile, Reason,
+    ReasonId, Wait, WaitObject, WakerCount,
 };
 
 /// A thing to be written down.
@@ -216,7 +216,13 @@ impl Flattener {
         let frames = stack.iter();
         let body = thing::Stack {
             frames: frames
+                .clone()
                 .map(|frame| (frame.name.clone(), frame.address, frame.inlined))
+                .collect(),
+            unnamed: frames
+                .enumerate()
+                .filter_map(|(place, frame)| Some((place, frame.unnamed.as_ref()?)))
+                .map(|(place, code)| (place, self.code_file(&code.file), code.address))
                 .collect(),
         };
         let id = self.note((Kind::Stack, None), &body.frames, &body);
@@ -225,6 +231,10 @@ impl Flattener {
             self.stacks.insert(place, (Arc::clone(stack), id));
         }
         Some(id)
+    }
+
+    fn code_file(&mut self, file: &Arc<CodeFile>) -> ThingId {
+        self.note((Kind::CodeFile, None), file, &**file)
     }
 
     fn waiting(
@@ -294,11 +304,18 @@ impl Flattener {
 
     fn locks(&mut self, profile: &mut Profile) {
         for futex in &mut profile.futexes {
+            let unnamed = match &futex.place {
+                Place::Module { code: Some(code), .. } => {
+                    Some((self.code_file(&code.file), code.address))
+                }
+                _ => None,
+            };
             let body = thing::Futex {
                 pid: futex.pid,
                 address: futex.address,
                 private: futex.private,
                 place: futex.place.clone(),
+                unnamed,
                 value: futex.value,
             };
             let key = (futex.pid, futex.address, futex.private);

@@ -9,12 +9,14 @@ mod connect;
 mod figures;
 mod flatten;
 mod format;
+mod name;
 mod read;
 mod restore;
 mod thing;
 mod visit;
 mod write;
 
+pub use name::{Namer, Unnamed};
 pub use read::{Part, Recording};
 pub use write::{Options, Summary, Writer};
 

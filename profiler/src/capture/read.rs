@@ -8,8 +8,10 @@ use rusqlite::Connection;
 
 use super::connect::connect;
 use super::figures::Table;
+use super::name::{self, Namer, Unnamed};
 use super::restore::{Thing, Things, restore};
 use super::thing::{Kind, ThingId};
+use super::write::{LATER, NAMES};
 use crate::model::{Nanos, Profile, Window};
 
 /// The end of a slice.
@@ -74,6 +76,30 @@ impl Recording {
         let read = "SELECT value FROM meta WHERE name = 'dwell'";
         let version = self.connection.query_row(read, (), |row| row.get(0));
         version.context("the recording is damaged: it does not say which dwell wrote it")
+    }
+
+    /// Whether it was made without names of functions, for them to be given later.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn is_named_later(&self) -> Result<bool> {
+        let read = "SELECT count(*) FROM meta WHERE name = ?1 AND value = ?2";
+        let count = self.connection.query_row(read, [NAMES, LATER], |row| row.get::<_, i64>(0));
+        Ok(count.context("the recording is damaged")? > 0)
+    }
+
+    /// How many stacks and locks may have something without a name.
+    pub fn unnamed(&self) -> usize {
+        name::count(&self.things)
+    }
+
+    /// Gives names to functions and variables that had none when it was recorded, and tells what has none
+    /// still.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn name(&mut self, namer: &mut dyn Namer) -> Result<Unnamed> {
+        name::name_all(&mut self.things, namer).context("the recording is damaged")
     }
 
     /// Where slices end; the first is where the recording begins.

@@ -13,9 +13,10 @@ use super::thing::{self, Kind, ThingId};
 use super::visit::{Class, MOST, Visit, Visitor};
 use super::{DISTRIBUTION, PRESENT};
 use crate::model::{
-    AffinityGroup, Blame, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing, Durations, Frame, Futex,
-    Holds, Host, KernelLock, Latency, Nanos, Profile, Queue, Reason, ReasonId, StateTimes, Stuck,
-    Target, ThreadBooks, Trust, Wait, WaitId, WaitObject, WakerCount, Window,
+    AffinityGroup, Blame, CodeAddress, CodeFile, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing,
+    Durations, Frame, Futex, Holds, Host, KernelLock, Latency, Nanos, Place, Profile, Queue,
+    Reason, ReasonId, StateTimes, Stuck, Target, ThreadBooks, Trust, Wait, WaitId, WaitObject,
+    WakerCount, Window,
 };
 
 /// A thing that has been read.
@@ -42,6 +43,7 @@ pub fn restore(things: &Things, window: Window, before: &Table, after: &Table) -
         before,
         after,
         stacks: HashMap::new(),
+        code_files: CodeFiles::default(),
         reasons: Vec::new(),
         reason_ids: HashMap::new(),
         children: HashMap::new(),
@@ -51,11 +53,35 @@ pub fn restore(things: &Things, window: Window, before: &Table, after: &Table) -
     restorer.profile(window)
 }
 
+/// What is written down of a thing of this sort.
+pub fn body<T: for<'a> Deserialize<'a>>(things: &Things, id: ThingId, kind: Kind) -> Result<T> {
+    let thing = things.get(&id.0).filter(|thing| thing.kind == kind);
+    let thing = thing.with_context(|| format!("a {} is missing", kind.word()))?;
+    serde_json::from_str(&thing.body).with_context(|| format!("a {} cannot be read", kind.word()))
+}
+
+/// Programs and libraries that have been read.
+#[derive(Default)]
+pub struct CodeFiles(HashMap<ThingId, Arc<CodeFile>>);
+
+impl CodeFiles {
+    /// A place in one of them.
+    pub fn place(&mut self, things: &Things, file: ThingId, address: u64) -> Result<CodeAddress> {
+        if let Some(file) = self.0.get(&file) {
+            return Ok(CodeAddress { file: Arc::clone(file), address });
+        }
+        let read: Arc<CodeFile> = Arc::new(body(things, file, Kind::CodeFile)?);
+        self.0.insert(file, Arc::clone(&read));
+        Ok(CodeAddress { file: read, address })
+    }
+}
+
 struct Restorer<'a> {
     things: &'a Things,
     before: &'a Table,
     after: &'a Table,
     stacks: HashMap<ThingId, Arc<[Frame]>>,
+    code_files: CodeFiles,
     reasons: Vec<Reason>,
     reason_ids: HashMap<ThingId, ReasonId>,
     /// Things that have figures, by what they belong to.
@@ -87,7 +113,7 @@ impl Restorer<'_> {
             Kind::Head | Kind::Supply | Kind::Requests | Kind::Stuck | Kind::Place => is_kept,
             Kind::Quota | Kind::Cpu | Kind::Peer | Kind::Futex => is_kept,
             // Found by what refers to them.
-            Kind::Stack | Kind::Reason => false,
+            Kind::CodeFile | Kind::Stack | Kind::Reason => false,
             _ => is_kept && before != after,
         }
     }
@@ -102,10 +128,7 @@ impl Restorer<'_> {
 
     /// What is written down of a thing of this sort.
     fn body<T: for<'a> Deserialize<'a>>(&self, id: ThingId, kind: Kind) -> Result<T> {
-        let thing = self.things.get(&id.0).filter(|thing| thing.kind == kind);
-        let thing = thing.with_context(|| format!("a {} is missing", kind.word()))?;
-        serde_json::from_str(&thing.body)
-            .with_context(|| format!("a {} cannot be read", kind.word()))
+        body(self.things, id, kind)
     }
 
     /// Hands out the figures of a thing.
@@ -220,8 +243,15 @@ impl Restorer<'_> {
         }
         let body: thing::Stack = self.body(id, Kind::Stack)?;
         let frames = body.frames.into_iter();
-        let stack: Arc<[Frame]> =
+        let mut stack: Vec<Frame> =
             frames.map(|(name, address, inlined)| Frame::new(name, address, inlined)).collect();
+        for (place, file, address) in body.unnamed {
+            let code = self.code_files.place(self.things, file, address)?;
+            let frame =
+                stack.get_mut(place).context("a stack names a frame that it does not have")?;
+            frame.unnamed = Some(code);
+        }
+        let stack: Arc<[Frame]> = stack.into();
         self.stacks.insert(id, Arc::clone(&stack));
         Ok(stack)
     }
@@ -342,10 +372,15 @@ impl Restorer<'_> {
         Ok(wakers)
     }
 
-    fn futexes(&self) -> Result<Vec<Futex>> {
+    fn futexes(&mut self) -> Result<Vec<Futex>> {
         let mut futexes = Vec::new();
         for id in self.of_kind(Kind::Futex) {
-            let body: thing::Futex = self.body(id, Kind::Futex)?;
+            let mut body: thing::Futex = self.body(id, Kind::Futex)?;
+            if let (Some((file, address)), Place::Module { code, .. }) =
+                (body.unnamed, &mut body.place)
+            {
+                *code = Some(self.code_files.place(self.things, file, address)?);
+            }
             let futex = Futex {
                 pid: body.pid,
                 address: body.address,

@@ -21,6 +21,7 @@ pub enum Kind {
     Quota,
     Cpu,
     Thread,
+    CodeFile,
     Stack,
     Wait,
     Waker,
@@ -45,12 +46,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every sort.
-    const ALL: [(Kind, &'static str); 25] = [
+    const ALL: [(Kind, &'static str); 26] = [
         (Kind::Head, "head"),
         (Kind::Supply, "supply"),
         (Kind::Quota, "quota"),
         (Kind::Cpu, "cpu"),
         (Kind::Thread, "thread"),
+        (Kind::CodeFile, "code_file"),
         (Kind::Stack, "stack"),
         (Kind::Wait, "wait"),
         (Kind::Waker, "waker"),
@@ -152,6 +154,10 @@ pub struct Thread {
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Stack {
     pub frames: Vec<(String, u64, bool)>,
+    /// Frames whose function has no name, by their place from 0 on: in which file they lie, and at which
+    /// virtual address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unnamed: Vec<(usize, ThingId, u64)>,
 }
 
 /// What is waited for, and where.
@@ -224,6 +230,9 @@ pub struct Futex {
     pub address: u64,
     pub private: bool,
     pub place: Place,
+    /// Where its variable has no name: in which file it lies, and at which virtual address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<(ThingId, u64)>,
     pub value: Option<u32>,
 }
 

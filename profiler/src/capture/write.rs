@@ -14,6 +14,11 @@ use super::format;
 use super::thing::ThingId;
 use crate::model::{Nanos, Profile};
 
+/// In the table of what there is to say of a recording, its word for functions that are to be named later.
+pub const NAMES: &str = "names";
+/// See [`NAMES`].
+pub const LATER: &str = "later";
+
 /// What to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -21,6 +26,8 @@ pub struct Options {
     pub slice: Duration,
     /// Forget what is older than this.
     pub keep: Option<Duration>,
+    /// Functions are to be named by whoever reads it.
+    pub names_later: bool,
 }
 
 /// What has been written.
@@ -80,6 +87,9 @@ impl Writer {
         };
         writer.meta("dwell", env!("CARGO_PKG_VERSION"))?;
         writer.meta("slice_ns", &writer.options.slice.as_nanos().to_string())?;
+        if options.names_later {
+            writer.meta(NAMES, LATER)?;
+        }
         Ok(writer)
     }
 

@@ -23,7 +23,8 @@ pub fn run(attach: Attach) -> Result<()> {
     let profile = match &attach.html {
         Some(path) => {
             let mut page = Page::open(path)?;
-            let profile = follow_with(&attach.follow, requests, Some(&mut page))?;
+            let wanted = Wanted { requests, names_later: false };
+            let profile = follow_with(&attach.follow, wanted, Some(&mut page))?;
             page.add_last(&profile);
             page.write(&profile)?;
             profile
@@ -33,23 +34,27 @@ pub fn run(attach: Attach) -> Result<()> {
     output::print(&profile, attach.json, attach.report)
 }
 
+/// What is wanted of a target.
+pub struct Wanted {
+    /// How to follow requests, if at all.
+    pub requests: Option<RequestOptions>,
+    /// Leave functions of programs and libraries without names.
+    pub names_later: bool,
+}
+
 /// Follows what the command line names, through one window.
 ///
 /// # Errors
 /// One that says what to do.
 pub fn follow(follow: &Follow, requests: Option<RequestOptions>) -> Result<Profile> {
-    follow_with(follow, requests, None)
+    follow_with(follow, Wanted { requests, names_later: false }, None)
 }
 
 /// The same, and tells somebody meanwhile.
 ///
 /// # Errors
 /// One that says what to do.
-pub fn follow_with(
-    follow: &Follow,
-    requests: Option<RequestOptions>,
-    tap: Option<&mut dyn Tap>,
-) -> Result<Profile> {
+pub fn follow_with(follow: &Follow, wanted: Wanted, tap: Option<&mut dyn Tap>) -> Result<Profile> {
     let (selector, started) = select(follow)?;
     let options = Options {
         selector,
@@ -57,7 +62,8 @@ pub fn follow_with(
         duration: follow.duration,
         limits: follow.probes.limits(),
         user_stacks: !follow.probes.no_stacks,
-        requests,
+        requests: wanted.requests,
+        names_later: wanted.names_later,
         raw_tracepoints: follow.probes.raw_tracepoints,
     };
     window(options, started, tap)
@@ -149,6 +155,7 @@ pub fn options(selector: Selector, duration: Duration) -> Options {
         limits: crate::kernel::Limits::default(),
         user_stacks: true,
         requests: Some(RequestOptions { labels: true, each: None }),
+        names_later: false,
         raw_tracepoints: false,
     }
 }

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use super::arguments::Compare;
 use super::file::NewFile;
 use super::output;
-
 use super::progress::Reading;
+use super::recordings::Recordings;
 use crate::analyze::{Series, choose_service, compare_all, compare_stacks};
 use crate::capture::{Part, Recording};
 use crate::view;
@@ -21,8 +21,9 @@ pub fn run(options: &Compare) -> Result<()> {
     // Before anything is read, which may take long.
     let graph = options.flamegraph.as_deref().map(NewFile::open).transpose()?;
     let mut recordings = Vec::new();
+    let mut opened = Recordings::with_symbols(&options.symbols.folders)?;
     for file in &options.files {
-        let recording = Recording::open(file)?;
+        let recording = opened.open(file)?;
         let part = recording.part(options.part.from, options.part.to)?;
         recordings.push((name(file, &options.files), recording, part));
     }

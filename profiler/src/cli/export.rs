@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use super::arguments::{Export, ExportFormat, ExportTable};
 use super::file::{NewFile, Place};
 use super::progress::Reading;
+use super::recordings::Recordings;
 use super::{attach, output};
 use crate::analyze::{Loads, ServiceLoad};
-use crate::capture::Recording;
 use crate::kernel;
 use crate::model::{Nanos, Profile};
 use crate::view::{self, DocumentOptions, Table, Waits};
@@ -54,7 +54,7 @@ impl Source {
     }
 
     fn read(file: &Path, export: &Export) -> Result<Self> {
-        let recording = Recording::open(file)?;
+        let recording = Recordings::with_symbols(&export.symbols)?.open(file)?;
         let part = recording.part(export.from, export.to)?;
         let profile = recording.profile(part)?;
         let mut loads = Loads::default();

@@ -15,6 +15,7 @@ mod output;
 mod page;
 mod progress;
 mod record;
+mod recordings;
 mod report;
 mod requests;
 mod shell;

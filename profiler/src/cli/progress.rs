@@ -6,28 +6,39 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::session::Progress;
 
-/// After so long a line shows how far the reading of a recording is.
+/// After so long a line shows how far something is.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many slices of recordings have been read: on a terminal, where that takes a while.
+/// How much of recordings has been read: on a terminal, where that takes a while.
 pub struct Reading {
     bar: ProgressBar,
+    what: &'static str,
     began: Instant,
 }
 
 impl Reading {
     /// Of so many slices.
     pub fn new(slices: usize) -> Self {
-        let bar = ProgressBar::hidden();
-        bar.set_length(slices as u64);
-        Self { bar, began: Instant::now() }
+        Self::of(slices, "slices read")
     }
 
-    /// Another one has been read.
+    /// Of so many stacks, to be named.
+    pub fn names(stacks: usize) -> Self {
+        Self::of(stacks, "stacks named")
+    }
+
+    fn of(steps: usize, what: &'static str) -> Self {
+        let bar = ProgressBar::hidden();
+        bar.set_length(steps as u64);
+        Self { bar, what, began: Instant::now() }
+    }
+
+    /// Another one has been dealt with.
     pub fn step(&self) {
         self.bar.inc(1);
         if self.bar.is_hidden() && self.began.elapsed() > PATIENCE {
-            let style = ProgressStyle::with_template("{bar:30} {pos} of {len} slices read");
+            let template = format!("{{bar:30}} {{pos}} of {{len}} {}", self.what);
+            let style = ProgressStyle::with_template(&template);
             if let Ok(style) = style {
                 self.bar.set_style(style.progress_chars("=> "));
             }

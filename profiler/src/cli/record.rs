@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::arguments::{Record, ReportArguments};
-use super::{attach, output, say};
+use super::attach::{self, Wanted};
+use super::{output, say};
 use crate::analyze::{SliceLatency, Threshold};
 use crate::capture::{Options, Summary, Writer};
 use crate::model::{Nanos, Profile};
@@ -23,13 +24,14 @@ const KEEP_BEFORE_SPIKES: Duration = Duration::from_secs(60);
 /// One that says what to do.
 pub fn run(record: &Record) -> Result<()> {
     let keep = record.keep.or(record.on_slow.map(|_| KEEP_BEFORE_SPIKES));
-    let options = Options { slice: record.slice, keep };
+    let names_later = record.no_symbols;
+    let options = Options { slice: record.slice, keep, names_later };
     // Before anything is measured, which would be in vain.
     let writer = Writer::create(&record.output, options)?;
     let spikes = record.on_slow.map(|slow| Spikes::new(slow, &record.output, keep));
     let mut recorder = Recorder::start(writer, record.slice, spikes);
-    let requests = record.requests.options();
-    let followed = attach::follow_with(&record.follow, requests, Some(&mut recorder));
+    let wanted = Wanted { requests: record.requests.options(), names_later };
+    let followed = attach::follow_with(&record.follow, wanted, Some(&mut recorder));
     let profile = match followed {
         Ok(profile) => profile,
         Err(error) => return Err(failed(recorder, &record.output, error)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, FutexOp, Latency, Nanos, Pid, State, Tid, WaitObject};
+use super::{CodeAddress, Frame, FutexOp, Latency, Nanos, Pid, State, Tid, WaitObject};
 
 /// Place of a [`Reason`] in [`super::Profile::reasons`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,9 @@ pub enum Place {
         module: String,
         /// Bytes from the start of the file, as it is in memory.
         offset: u64,
+        /// The same for whoever names it later, where that is possible.
+        #[serde(skip)]
+        code: Option<CodeAddress>,
     },
     /// On the heap.
     Heap,

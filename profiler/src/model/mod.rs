@@ -1,5 +1,6 @@
 //! What dwell knows about one window of one target: the only thing that analysis and views see.
 
+mod code;
 mod cpu;
 mod durations;
 mod frame;
@@ -12,6 +13,7 @@ mod request;
 mod stack;
 mod wait;
 
+pub use code::{BuildId, CodeAddress, CodeFile};
 pub use cpu::{AffinityGroup, CpuQuota, CpuSupply, CpuUse};
 pub use durations::Durations;
 pub use frame::Frame;

@@ -188,7 +188,11 @@ fn frame(frame: symbol::Frame) -> Frame {
         (None, Some(module)) => format!("{module}+{:#x}", frame.offset),
         (None, None) => format!("{:#x}", frame.address),
     };
-    Frame::new(name, frame.address, frame.inlined)
+    let named = Frame::new(name, frame.address, frame.inlined);
+    match frame.code {
+        Some(code) => named.unnamed(code),
+        None => named,
+    }
 }
 
 /// Most files of a process that are looked at: a hostile one may have a million of them.

@@ -41,6 +41,8 @@ pub struct Options {
     pub user_stacks: bool,
     /// Follow requests; none: do not.
     pub requests: Option<RequestOptions>,
+    /// Read no symbols of programs and libraries.
+    pub names_later: bool,
     /// Use plain raw tracepoints.
     pub raw_tracepoints: bool,
 }
@@ -154,7 +156,10 @@ impl Session {
             probes,
             tables,
             collector: Collector::new(Nanos(0)),
-            symbolizer: Symbolizer::new(),
+            symbolizer: match options.names_later {
+                true => Symbolizer::new().leaving_files(),
+                false => Symbolizer::new(),
+            },
             names: KnownNames::default(),
             seed_stacks: SeedStacks::new(),
             walks: Walks::new(),

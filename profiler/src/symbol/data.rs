@@ -110,6 +110,7 @@ impl Symbolizer {
         let unnamed = Place::Module {
             module: name.clone(),
             offset: region.offset + (address - region.start),
+            code: None,
         };
         let Some(code) = process.regions.code_of(region.inode) else { return Some(unnamed) };
         let Backing::File(module) = &code.backing else { return Some(unnamed) };
@@ -121,13 +122,18 @@ impl Symbolizer {
         });
         let Some((bias, start)) = bias else { return Some(unnamed) };
         let Some(target) = address.checked_sub(bias) else { return Some(unnamed) };
-        Some(match module.variable_at(target) {
+        let variable = if self.leaves_files { None } else { module.variable_at(target) };
+        Some(match variable {
             Some(variable) => Place::Variable {
                 module: name,
                 name: variable.name.clone(),
                 offset: target - variable.address,
             },
-            None => Place::Module { module: name, offset: target.saturating_sub(start) },
+            None => Place::Module {
+                module: name,
+                offset: target.saturating_sub(start),
+                code: module.code_at(target),
+            },
         })
     }
 

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::model::BuildId;
+
 /// Bytes of the headers of a 64-bit file.
 const FILE_HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -19,7 +21,7 @@ const LARGEST_NAMES: u64 = 1 << 30;
 /// Most bytes of debug information.
 const LARGEST_DEBUG: u64 = 8 << 30;
 /// Where separate debug information is installed on this machine.
-const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
+pub(super) const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
 
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
@@ -37,8 +39,8 @@ pub(super) struct Shape {
     /// (a hostile one could name any file of this machine) and is not compressed (it could grow
     /// without bound).
     pub debug: bool,
-    /// Identifies the build, in bytes; empty if the file does not say.
-    pub build_id: Vec<u8>,
+    /// Identifies the build, if the file says.
+    pub build_id: Option<BuildId>,
     /// How to get from each function to its caller, and an index of it.
     pub eh_frame: Option<Section>,
     /// See [`Self::eh_frame`].
@@ -71,10 +73,8 @@ impl Shape {
 
     /// The file of debug information that this machine has installed for this build.
     pub fn find_debug_file(&self) -> Option<PathBuf> {
-        let (first, rest) = self.build_id.split_first().filter(|(_, rest)| rest.len() >= 7)?;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let path =
-            Path::new(DEBUG_FOLDER).join(hex(&[*first])).join(format!("{}.debug", hex(rest)));
+        let name = self.build_id.as_ref()?.file_name();
+        let path = Path::new(DEBUG_FOLDER).join(format!("{name}.debug"));
         path.is_file().then_some(path)
     }
 }
@@ -103,8 +103,7 @@ pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
     let mut shape = Shape { loads, ..Shape::default() };
     shape.symbols = sum(&sections, |section| matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM));
     shape.debug = may_read_debug(&sections, shape.symbols)?;
-    shape.build_id =
-        sections.iter().find_map(|section| section.read_build_id(file)).unwrap_or_default();
+    shape.build_id = sections.iter().find_map(|section| section.read_build_id(file));
     for section in sections {
         match &*section.name {
             b".eh_frame" if section.is_readable() => shape.eh_frame = Some(section),
@@ -144,14 +143,15 @@ pub(super) struct Section {
 
 impl Section {
     /// The build ID, if this is the section that holds it.
-    fn read_build_id(&self, file: &File) -> Option<Vec<u8>> {
+    fn read_build_id(&self, file: &File) -> Option<BuildId> {
         if self.kind != SHT_NOTE || self.name != b".note.gnu.build-id" {
             return None;
         }
         let note = read_exactly(file, self.offset, usize::try_from(self.size).ok()?.min(256))?;
         let size = usize::try_from(u32_at(&note, 4)?).ok().filter(|size| *size <= 64)?;
         // Length of the name ("GNU\0"), of the contents, and the type come first.
-        (u32_at(&note, 0)? == 4).then(|| note.get(16..16 + size).map(<[u8]>::to_vec))?
+        let id = note.get(16..16 + size).filter(|_| u32_at(&note, 0) == Some(4))?;
+        BuildId::new(id.to_vec())
     }
 
     /// Whether its bytes are in the file as they are in memory.
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn reads_the_build_id_and_the_link_of_a_stripped_program() {
         let shape = inspect(&File::open("/usr/bin/sleep").unwrap()).unwrap();
-        assert!(shape.build_id.len() == 20 && !shape.debug, "{shape:?}");
+        assert!(shape.build_id.is_some() && !shape.debug, "{shape:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod clean;
 mod data;
 mod demangle;
+mod files;
 mod inspect;
 mod kernel;
 mod maps;
@@ -26,9 +27,11 @@ mod walk;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use clean::clean;
+pub use files::SymbolFiles;
 pub use walk::{StackMemory, Start, Walk};
 
 use profiler_common::unwind::Row;
@@ -40,6 +43,8 @@ use perf_map::{Bounds, PerfMap};
 use resolve::{Name, Resolver};
 use unwind::{FRAME_POINTER, UNKNOWN};
 use vdso::Vdso;
+
+use crate::model::CodeAddress;
 
 /// Most code regions remembered of all processes together; one takes about 120 bytes.
 const MOST_REGIONS: usize = 1 << 20;
@@ -75,12 +80,22 @@ pub struct Frame {
     pub inlined: bool,
     /// Source file and line, where debug information has them.
     pub file_line: Option<(String, u32)>,
+    /// Without a function: where the code lies, for whoever names it later.
+    pub code: Option<CodeAddress>,
 }
 
 impl Frame {
     /// A frame without any name.
     fn unknown(address: u64) -> Self {
-        Self { function: None, module: None, offset: 0, address, inlined: false, file_line: None }
+        Self {
+            function: None,
+            module: None,
+            offset: 0,
+            address,
+            inlined: false,
+            file_line: None,
+            code: None,
+        }
     }
 
     /// A frame of which only the module is known.
@@ -97,6 +112,7 @@ impl Frame {
             address,
             inlined: name.inlined,
             file_line: name.file_line,
+            code: None,
         }
     }
 }
@@ -161,6 +177,8 @@ pub struct Symbolizer {
     vdso: OnceCell<Option<Vdso>>,
     perf_maps: Bounds,
     limits_hit: u64,
+    /// Files are named by whoever reads the recording.
+    leaves_files: bool,
 }
 
 impl Default for Symbolizer {
@@ -181,7 +199,14 @@ impl Symbolizer {
             vdso: OnceCell::new(),
             perf_maps: Bounds::default(),
             limits_hit: 0,
+            leaves_files: false,
         }
+    }
+
+    /// The same that reads no symbols of files, but tells where the code lies ([`Frame::code`]). The kernel,
+    /// the vDSO and code made at run time keep their names: nobody could give those later.
+    pub fn leaving_files(self) -> Self {
+        Self { leaves_files: true, ..self }
     }
 
     /// Remembers the files that the addresses of a living process lie in, and keeps them open, so
@@ -385,10 +410,17 @@ impl Symbolizer {
         let inside = lookup - region.start;
         let position = region.offset.saturating_add(inside);
         match &region.backing {
-            Backing::File(module) => self.resolve_in_module(module, position, address, lookup),
+            Backing::File(module) => {
+                let look_up = |target| match self.leaves_files {
+                    true => Vec::new().into(),
+                    false => self.names_at(module, target),
+                };
+                resolve_in_module(module, position, (address, lookup), look_up)
+            }
             Backing::Vdso => match self.vdso.get_or_init(Vdso::copy) {
                 Some(vdso) if vdso.size == region.end - region.start => {
-                    self.resolve_in_module(&vdso.module, inside, address, lookup)
+                    let look_up = |target| self.names_at(&vdso.module, target);
+                    resolve_in_module(&vdso.module, inside, (address, lookup), look_up)
                 }
                 _ => vec![Frame::in_module(address, "[vdso]", address - region.start)],
             },
@@ -405,28 +437,8 @@ impl Symbolizer {
         }
     }
 
-    /// Names a position in a file; return addresses get their distance back that was taken off to
-    /// find the call.
-    fn resolve_in_module(
-        &self,
-        module: &Module,
-        position: u64,
-        address: u64,
-        lookup: u64,
-    ) -> Vec<Frame> {
-        let after_call = address - lookup;
-        let shape = module.shape.as_ref();
-        let target = shape.and_then(|shape| Some((shape.to_virtual(position)?, shape.start())));
-        let Some((target, start)) = target else {
-            return vec![Frame::in_module(address, &module.name, position + after_call)];
-        };
-        let names = module.names_at(target, || self.resolver.resolve(module, target));
-        if names.is_empty() {
-            let offset = target.saturating_sub(start) + after_call;
-            return vec![Frame::in_module(address, &module.name, offset)];
-        }
-        let shift = |name: &Name| Name { offset: name.offset + after_call, ..name.clone() };
-        names.iter().map(|name| Frame::in_function(address, &module.name, shift(name))).collect()
+    fn names_at(&self, module: &Module, target: u64) -> Rc<[Name]> {
+        module.names_at(target, || self.resolver.resolve(module, target))
     }
 
     fn resolve_one_kernel(&mut self, address: u64, lookup: u64) -> Frame {
@@ -436,6 +448,30 @@ impl Symbolizer {
         let offset = offset + (address - lookup);
         Frame { function: Some(function), ..Frame::in_module(address, "[kernel]", offset) }
     }
+}
+
+/// Names a position in a file; return addresses get their distance back that was taken off to find the
+/// call.
+fn resolve_in_module(
+    module: &Module,
+    position: u64,
+    (address, lookup): (u64, u64),
+    look_up: impl FnOnce(u64) -> Rc<[Name]>,
+) -> Vec<Frame> {
+    let after_call = address - lookup;
+    let shape = module.shape.as_ref();
+    let target = shape.and_then(|shape| Some((shape.to_virtual(position)?, shape.start())));
+    let Some((target, start)) = target else {
+        return vec![Frame::in_module(address, &module.name, position + after_call)];
+    };
+    let names = look_up(target);
+    if names.is_empty() {
+        let offset = target.saturating_sub(start) + after_call;
+        let code = module.code_at(target);
+        return vec![Frame { code, ..Frame::in_module(address, &module.name, offset) }];
+    }
+    let shift = |name: &Name| Name { offset: name.offset + after_call, ..name.clone() };
+    names.iter().map(|name| Frame::in_function(address, &module.name, shift(name))).collect()
 }
 
 /// Each address with the one to look up for it: return addresses point behind the call, which may

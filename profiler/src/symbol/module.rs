@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::clean::clean;
 use super::data::{self, Variable};
@@ -14,6 +15,7 @@ use super::inspect::{Refusal, Shape, inspect};
 use super::open::path_of;
 use super::resolve::Name;
 use super::unwind::UnwindTable;
+use crate::model::{CodeAddress, CodeFile};
 
 /// Names kept of one module before they are forgotten and looked up anew.
 const MOST_NAMES: usize = 65_536;
@@ -29,6 +31,8 @@ pub(super) struct Module {
     file: File,
     /// Base name, safe for a terminal.
     pub name: String,
+    /// What it goes by elsewhere; none if it does not tell its build.
+    code: Option<Arc<CodeFile>>,
     /// Nothing for a file that names no functions: not ELF, or unreasonably large.
     pub shape: Option<Shape>,
     /// Separate debug information installed on this machine.
@@ -50,7 +54,7 @@ impl Module {
     }
 
     /// The same for a file of which so many bytes of symbols may be read.
-    fn within(file: File, path: &[u8], room: u64) -> (Self, bool) {
+    pub fn within(file: File, path: &[u8], room: u64) -> (Self, bool) {
         let (shape, refused) = match inspect(&file) {
             Ok(shape) if shape.symbols > room => (None, true),
             Ok(shape) => (Some(shape), false),
@@ -60,7 +64,14 @@ impl Module {
         let (broken, names) = (Cell::new(false), RefCell::default());
         let (variables, unwind) = (OnceCell::new(), OnceCell::new());
         let name = base_name(path);
-        (Self { file, name, shape, debug_file, broken, names, variables, unwind }, refused)
+        let build_id = shape.as_ref().and_then(|shape| shape.build_id.clone());
+        let code = build_id.map(|build_id| Arc::new(CodeFile { path: full_name(path), build_id }));
+        (Self { file, name, code, shape, debug_file, broken, names, variables, unwind }, refused)
+    }
+
+    /// A virtual address of it, for whoever names it later.
+    pub fn code_at(&self, address: u64) -> Option<CodeAddress> {
+        Some(CodeAddress { file: Arc::clone(self.code.as_ref()?), address })
     }
 
     /// The variable in which a virtual address lies.
@@ -75,7 +86,7 @@ impl Module {
     }
 
     /// Bytes of the symbols that may be read of it.
-    fn symbols(&self) -> u64 {
+    pub fn symbols(&self) -> u64 {
         self.shape.as_ref().map_or(0, |shape| shape.symbols)
     }
 
@@ -101,8 +112,17 @@ impl Module {
 
 /// The last part of a file's name, without the kernel's mark for a deleted one.
 pub(super) fn base_name(path: &[u8]) -> String {
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    let path = without_mark(path);
     clean(path.rsplit(|&byte| byte == b'/').next().unwrap_or(path))
+}
+
+/// All of it. A name that is not safe to print is changed, and leads nowhere.
+fn full_name(path: &[u8]) -> String {
+    clean(without_mark(path))
+}
+
+fn without_mark(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
 }
 
 /// All modules, shared among the processes that map them.

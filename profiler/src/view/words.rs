@@ -188,7 +188,7 @@ pub fn place(place: &Place) -> String {
     match place {
         Place::Variable { name, offset: 0, .. } => name.clone(),
         Place::Variable { name, offset, .. } => format!("{name}+{offset:#x}"),
-        Place::Module { module, offset } => format!("{module}+{offset:#x}"),
+        Place::Module { module, offset, code: _ } => format!("{module}+{offset:#x}"),
         Place::Heap => "heap".to_owned(),
         Place::Stack => "stack".to_owned(),
         Place::Shared { path, offset, .. } => format!("{path}+{offset:#x}"),

@@ -61,6 +61,11 @@ pub struct Export {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with_all = LIVE)]
     pub to: Option<Duration>,
 
+    /// Look for programs, libraries and their debug information in this folder as well, to name functions
+    /// of the recording
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = LIVE)]
+    pub symbols: Vec<PathBuf>,
+
     /// In which format
     #[arg(long, value_enum, help_heading = "Export")]
     pub format: ExportFormat,

@@ -17,6 +17,8 @@ Examples:
   dwell record -a --keep 10m -o host.dwell       a flight recorder: the last ten minutes
   dwell record -p 4711 --on-slow 'p99>50ms' -o api.dwell
                                                  also a copy of each spike: api-DATE.dwell
+  dwell record -p 4711 --no-symbols -o api.dwell
+                                                 functions are named later, by build ids
   dwell report api.dwell                         what was recorded, on any Linux machine
 
 The file can be read up to its last slice at any time, also after a crash (docs/recording.md).
@@ -49,6 +51,11 @@ pub struct Record {
     #[arg(long, value_parser = duration::parse, help_heading = "Recording", value_name = "TIME")]
     pub keep: Option<Duration>,
 
+    /// Do not read the symbols of programs and libraries: their functions are named when the recording is
+    /// read, on any machine that has files with the same build ids (see `dwell report --symbols`)
+    #[arg(long, help_heading = "Recording")]
+    pub no_symbols: bool,
+
     /// When requests are slow, copy the recording to NAME-DATE.dwell: 'p99>50ms', 'max>1s'
     /// (keeps the last minute, unless --keep says otherwise)
     #[arg(
@@ -79,6 +86,7 @@ Examples:
   dwell report api.dwell --from 90s --to 2m   a part of it, by seconds since its beginning
   dwell report api.dwell --around-spike       when requests were slowest, and what was different then
   dwell report api.dwell --html api.html      a page for the browser as well
+  dwell report api.dwell --symbols build/     names of functions from files with the same build ids
   dwell report api.dwell --json               as JSON (docs/json.md)
 
 Needs no root, and no kernel that knows eBPF.
@@ -96,6 +104,10 @@ pub struct Report {
     /// Which part of it.
     #[command(flatten)]
     pub part: PartArguments,
+
+    /// Where names come from.
+    #[command(flatten)]
+    pub symbols: SymbolArguments,
 
     /// When requests were slowest, and what was different then from the rest
     #[arg(long, conflicts_with_all = ["view", "json"])]
@@ -162,6 +174,10 @@ pub struct Compare {
     #[command(flatten)]
     pub part: PartArguments,
 
+    /// Where names come from.
+    #[command(flatten)]
+    pub symbols: SymbolArguments,
+
     /// Print one JSON document (schema dwell-compare/1, see docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -196,6 +212,15 @@ pub enum ReportView {
     Requests,
     /// As `dwell graph`
     Graph,
+}
+
+/// Where names come from that a recording does not have.
+#[derive(Clone, Debug, Args)]
+pub struct SymbolArguments {
+    /// Look for programs, libraries and their debug information in this folder as well, to name functions:
+    /// those with the build ids that were recorded (may be given several times)
+    #[arg(long = "symbols", value_name = "FOLDER")]
+    pub folders: Vec<PathBuf>,
 }
 
 /// A part of a recording.

@@ -40,7 +40,7 @@ impl Drop for Scratch {
 }
 
 fn options(keep: Option<Duration>) -> Options {
-    Options { slice: Duration::from_secs(1), keep }
+    Options { slice: Duration::from_secs(1), keep, names_later: false }
 }
 
 fn record(profiles: impl IntoIterator<Item = Profile>, keep: Option<Duration>) -> Scratch {
@@ -289,9 +289,9 @@ fn other_files_are_refused_in_words() {
         let connection = rusqlite::Connection::open(&scratch.0).unwrap();
         connection.execute_batch(text).unwrap();
     };
-    sql("PRAGMA user_version = 2");
-    assert!(error_of(&scratch.0).contains("newer dwell (format 2; this one reads 1)"));
-    sql("PRAGMA user_version = 1; CREATE VIEW v AS SELECT 1");
+    sql("PRAGMA user_version = 3");
+    assert!(error_of(&scratch.0).contains("newer dwell (format 3; this one reads 2)"));
+    sql("PRAGMA user_version = 2; CREATE VIEW v AS SELECT 1");
     assert!(error_of(&scratch.0).contains("not those of a recording"));
     sql("DROP VIEW v; PRAGMA application_id = 0");
     assert!(error_of(&scratch.0).contains("no recording of dwell"));
