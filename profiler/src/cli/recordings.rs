@@ -1,13 +1,15 @@
 //! Recordings that are read, with names from files of this machine where they have none.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
 use super::progress::Reading;
 use super::say;
 use crate::capture::{Namer, Recording, Unnamed};
-use crate::model::CodeAddress;
+use crate::model::{CodeAddress, CodeFile};
 use crate::symbol::{SymbolFiles, clean};
 
 /// Opens recordings.
@@ -50,26 +52,43 @@ impl Recordings {
         Ok(recording)
     }
 
-    /// Says what has no names still, by file.
+    /// Says what has no names still, and why.
     fn tell(&mut self, unnamed: &Unnamed) {
-        for (file, addresses) in &unnamed.files {
-            let path = Path::new(&file.path);
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            let name = clean(name.as_encoded_bytes());
-            let places = match addresses.len() {
-                1 => "1 place".to_owned(),
-                many => format!("{many} places"),
-            };
-            let why = match self.files.has(file) {
-                true => "the file with its build id has no symbols for them",
-                false => "no file here has its build id",
-            };
+        let (found, missing): (Vec<_>, Vec<_>) =
+            unnamed.files.iter().partition(|(file, _)| self.files.has(file));
+        if !missing.is_empty() {
             say(&format!(
-                "no names for {places} in {name}: {why} ({}); --symbols FOLDER says where to look",
-                file.build_id
+                "{}: no file here has the same build id; --symbols FOLDER says where to look",
+                places(&missing)
             ));
         }
+        // A program without symbols has no names live, either: nothing to be told unless somebody looks for them.
+        if !found.is_empty() && self.has_folders {
+            say(&format!("{}: the files that were found have no symbols there", places(&found)));
+        }
     }
+}
+
+/// Files named, of those in which names are missing.
+const NAMED: usize = 3;
+
+/// `no names for 12 places in a (build id 01ab…), b (…)`, those with most places first.
+fn places(files: &[(&Arc<CodeFile>, &BTreeSet<u64>)]) -> String {
+    let mut files: Vec<_> = files.iter().map(|(file, addresses)| (addresses.len(), file)).collect();
+    files.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let places: usize = files.iter().map(|(places, _)| places).sum();
+    let named: Vec<String> = files.iter().take(NAMED).map(|(_, file)| name(file)).collect();
+    let more = match files.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let word = if places == 1 { "place" } else { "places" };
+    format!("no names for {places} {word} in {}{more}", named.join(", "))
+}
+
+fn name(file: &CodeFile) -> String {
+    let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+    format!("{} (build id {})", clean(name.as_bytes()), file.build_id)
 }
 
 struct Names<'a> {

@@ -1,6 +1,5 @@
 //! Functions without names are named when a recording is read.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::analyze::fixture;
 use crate::capture::{Options, Writer};
-use crate::model::{CodeFile, Frame, Place, Profile};
+use crate::model::{BuildId, Frame, Place, Profile};
 use crate::symbol::Symbolizer;
 
 /// A variable of this program.
@@ -34,7 +33,7 @@ fn profile() -> Profile {
     let mut profile = fixture::chain();
     let here = unnamed_code(profile_address());
     let file = CodeFile { path: "/nowhere/libother.so".to_owned(), ..(*here.file).clone() };
-    let build_id = crate::model::BuildId::parse("00112233445566778899").expect("hexadecimal");
+    let build_id = BuildId::parse("00112233445566778899").expect("hexadecimal");
     let elsewhere = CodeAddress { file: Arc::new(CodeFile { build_id, ..file }), address: 64 };
     let frame = |name: &str, code| Frame::new(name.to_owned(), 7, false).unnamed(code);
     let named = Frame::new("main".to_owned(), 9, false);
@@ -134,4 +133,25 @@ fn older_recordings_are_read() {
 fn folders_have_to_be_there() {
     let error = Recordings::with_symbols(&["/nothing/here".into()]).map(drop).expect_err("refused");
     assert_eq!(error.to_string(), "--symbols: /nothing/here is no folder");
+}
+
+#[test]
+fn what_has_no_names_is_told_in_a_line() {
+    let file = |name: &str, byte: u8| {
+        let build_id = BuildId::new(vec![byte; 8]).expect("long enough");
+        Arc::new(CodeFile { path: format!("/opt/{name}"), build_id })
+    };
+    let all: Vec<_> = (1..=5)
+        .map(|number| (file(&format!("f{number}"), number), (0..u64::from(number)).collect()))
+        .collect();
+    let of = |range: std::ops::Range<usize>| {
+        let chosen = all[range].iter().map(|(file, addresses)| (file, addresses));
+        places(&chosen.collect::<Vec<_>>())
+    };
+    assert_eq!(of(0..1), "no names for 1 place in f1 (build id 0101010101010101)");
+    assert_eq!(
+        of(0..5),
+        "no names for 15 places in f5 (build id 0505050505050505), f4 (build id 0404040404040404), \
+         f3 (build id 0303030303030303) and 2 more"
+    );
 }

@@ -108,8 +108,16 @@ proptest! {
     }
 }
 
+/// The stack of the thread that names functions: the main thread's (`ulimit -s`). That of a test is smaller.
+const STACK: usize = 8 << 20;
+
 #[test]
 fn deep_nesting_does_not_end_the_process() {
+    let nesting = std::thread::Builder::new().stack_size(STACK).spawn(demangle_what_nests);
+    nesting.unwrap().join().unwrap();
+}
+
+fn demangle_what_nests() {
     // A stack that overflows cannot be caught: each of these nests as deep as a name may be long.
     let pieces = [
         "P", "N", "I", "F", "J", "Dp", "K", "X", "L", "sr", "1aI", "clE", "cv", "M", "A_", "Dt",
