@@ -166,6 +166,9 @@ pub fn sent(
     // does, for milliseconds) between reading its clock and looking at the connection.
     if conn.late != 0 || now < conn.turn.received_ns {
         conn.late = 0;
+        if entry.serving.focus == sock && entry.serving.focus_number != conn.number {
+            serving::turn_to(entry, 0, 0);
+        }
         return serving::restart(entry, now);
     }
     let is_first = conn.phase == PHASE_RECEIVED;

@@ -30,6 +30,8 @@ const PROGRAMS: &[Program] = &[
     Program::Named("bpftool", "bpftool|linux-tools-common"),
     Program::Named("offcputime", "libbpf-tools"),
     Program::Named("gdb", "gdb"),
+    Program::Named("objcopy", "binutils"),
+    Program::Named("strip", "binutils"),
     Program::Named("nginx", "nginx-light|nginx"),
     Program::Named("wrk", "wrk"),
     Program::Named("memcached", "memcached"),

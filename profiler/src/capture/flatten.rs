@@ -221,11 +221,11 @@ impl Flattener {
                 .collect(),
             unnamed: frames
                 .enumerate()
-                .filter_map(|(place, frame)| Some((place, frame.unnamed.as_ref()?)))
+                .filter_map(|(place, frame)| Some((place, frame.lies_at.as_ref()?)))
                 .map(|(place, code)| (place, self.code_file(&code.file), code.address))
                 .collect(),
         };
-        let id = self.note((Kind::Stack, None), &body.frames, &body);
+        let id = self.note((Kind::Stack, None), &body, &body);
         // One that nobody else holds will not be met again.
         if Arc::strong_count(stack) > 1 {
             self.stacks.insert(place, (Arc::clone(stack), id));

@@ -16,7 +16,6 @@ mod thing;
 mod visit;
 mod write;
 
-pub use name::{Namer, Unnamed};
 pub use read::{Part, Recording};
 pub use write::{Options, Summary, Writer};
 

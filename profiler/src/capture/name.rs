@@ -1,110 +1,127 @@
 //! Gives names to what had none when it was recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::restore::{CodeFiles, Thing, Things};
 use super::thing::{self, Kind, ThingId};
-use crate::model::{CodeAddress, CodeFile, Place};
+use crate::model::{BuildId, CodeAddress, Nameless, Names, Place};
 
-/// Who knows names.
-pub trait Namer {
-    /// The functions at an address, innermost first, each with whether it is inlined into the next; none
-    /// if nobody knows.
-    fn functions(&mut self, code: &CodeAddress) -> Vec<(String, bool)>;
-    /// The variable at an address, and the bytes from its start.
-    fn variable(&mut self, code: &CodeAddress) -> Option<(String, u64)>;
-    /// Another stack or lock has been dealt with.
-    fn step(&mut self) {}
-}
+/// Bytes of names that are put into stacks at most. A hostile file could have the same few functions inlined
+/// at each of millions of frames.
+const MOST_ADDED: usize = 256 << 20;
 
-/// What a recording has no names for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unnamed {
-    /// Addresses of code, by file.
-    pub files: BTreeMap<Arc<CodeFile>, BTreeSet<u64>>,
-}
-
-impl Unnamed {
-    fn note(&mut self, code: CodeAddress) {
-        self.files.entry(code.file).or_default().insert(code.address);
-    }
-}
-
-/// How many stacks and locks have something without a name.
-pub fn count(things: &Things) -> usize {
-    // A recording in which all is named has no file of code at all.
-    if !things.values().any(|thing| thing.kind == Kind::CodeFile) {
-        return 0;
-    }
-    things.values().filter(|thing| matches!(thing.kind, Kind::Stack | Kind::Futex)).count()
-}
-
-/// Names what can be named, in place.
+/// Addresses without names, by build.
 ///
 /// # Errors
 /// When a thing is not what it has to be.
-pub fn name_all(things: &mut Things, namer: &mut dyn Namer) -> Result<Unnamed> {
-    let mut unnamed = Unnamed::default();
-    if count(things) == 0 {
-        return Ok(unnamed);
+pub fn nameless(things: &Things) -> Result<BTreeMap<BuildId, Nameless>> {
+    let mut all = BTreeMap::new();
+    let mut files = CodeFiles::default();
+    for thing in candidates(things) {
+        if thing.kind == Kind::Stack {
+            let stack: thing::Stack = parse(thing)?;
+            for (place, file, address) in stack.unnamed {
+                ensure!(place < stack.frames.len(), "a stack lacks a frame that has no name");
+                let at = files.place(things, file, address)?;
+                of_build(&mut all, &at).code.insert(address);
+            }
+        } else if let Some((file, address)) = parse::<thing::Futex>(thing)?.unnamed {
+            let at = files.place(things, file, address)?;
+            of_build(&mut all, &at).data.insert(address);
+        }
     }
-    let files: Things = things
-        .iter()
-        .filter(|(_, thing)| thing.kind == Kind::CodeFile)
-        .map(|(id, thing)| (*id, thing.clone()))
-        .collect();
-    let mut naming =
-        Naming { things: files, files: CodeFiles::default(), namer, unnamed: &mut unnamed };
-    for (id, thing) in things.iter_mut() {
-        let named = match thing.kind {
-            Kind::Stack => naming.stack(thing),
-            Kind::Futex => naming.futex(thing),
-            _ => continue,
-        };
-        named.with_context(|| format!("thing {id}"))?;
-        naming.namer.step();
+    Ok(all)
+}
+
+fn of_build<'a>(all: &'a mut BTreeMap<BuildId, Nameless>, at: &CodeAddress) -> &'a mut Nameless {
+    let of_build = all.entry(at.file.build_id.clone()).or_default();
+    if !of_build.paths.contains(&at.file.path) {
+        of_build.paths.insert(at.file.path.clone());
     }
-    Ok(unnamed)
+    of_build
+}
+
+/// Stacks and futexes, if anything in the recording has no name.
+fn candidates(things: &Things) -> impl Iterator<Item = &Thing> {
+    let is_any = things.values().any(|thing| thing.kind == Kind::CodeFile);
+    things.values().filter(move |thing| is_any && may_lack_names(thing))
+}
+
+fn may_lack_names(thing: &Thing) -> bool {
+    matches!(thing.kind, Kind::Stack | Kind::Futex)
+}
+
+/// Puts names where they belong.
+///
+/// # Errors
+/// When a thing is not what it has to be.
+pub fn name_all(things: &mut Things, names: &HashMap<BuildId, Names>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let of_code = things.iter().filter(|(_, thing)| thing.kind == Kind::CodeFile);
+    let code_files: Things = of_code.map(|(id, thing)| (*id, thing.clone())).collect();
+    let mut naming = Naming { code_files, files: CodeFiles::default(), names, room: MOST_ADDED };
+    for thing in things.values_mut().filter(|thing| may_lack_names(thing)) {
+        match thing.kind {
+            Kind::Stack => naming.stack(thing)?,
+            _ => naming.futex(thing)?,
+        }
+    }
+    Ok(())
 }
 
 struct Naming<'a> {
-    things: Things,
+    code_files: Things,
     files: CodeFiles,
-    namer: &'a mut dyn Namer,
-    unnamed: &'a mut Unnamed,
+    names: &'a HashMap<BuildId, Names>,
+    /// Bytes that names may still take.
+    room: usize,
 }
 
 impl Naming<'_> {
+    /// The address, and what is known of its build.
+    fn names_at(&mut self, file: ThingId, address: u64) -> Result<Option<&Names>> {
+        let at = self.files.place(&self.code_files, file, address)?;
+        Ok(self.names.get(&at.file.build_id))
+    }
+
     fn stack(&mut self, thing: &mut Thing) -> Result<()> {
         let mut stack: thing::Stack = parse(thing)?;
         if stack.unnamed.is_empty() {
             return Ok(());
         }
-        let mut code: BTreeMap<usize, (ThingId, u64)> = BTreeMap::new();
-        for (place, file, address) in std::mem::take(&mut stack.unnamed) {
-            code.insert(place, (file, address));
-        }
+        let unnamed = std::mem::take(&mut stack.unnamed).into_iter();
+        let unnamed: HashMap<usize, (ThingId, u64)> =
+            unnamed.map(|(place, file, address)| (place, (file, address))).collect();
         let mut frames = Vec::with_capacity(stack.frames.len());
         for (place, frame) in stack.frames.into_iter().enumerate() {
-            let Some((file, address)) = code.get(&place).copied() else {
+            let Some((file, address)) = unnamed.get(&place).copied() else {
                 frames.push(frame);
                 continue;
             };
-            let at = self.files.place(&self.things, file, address)?;
-            let names = self.namer.functions(&at);
-            if names.is_empty() {
-                self.unnamed.note(at);
+            let room = self.room;
+            let known =
+                self.names_at(file, address)?.and_then(|names| names.functions.get(&address));
+            let length = |functions: &Vec<(String, bool)>| -> usize {
+                functions
+                    .iter()
+                    .map(|(name, _)| name.len() + size_of::<(String, u64, bool)>())
+                    .sum()
+            };
+            let known = known.map(|functions| (functions, length(functions)));
+            let Some((functions, length)) = known.filter(|(_, length)| *length <= room) else {
                 stack.unnamed.push((frames.len(), file, address));
                 frames.push(frame);
                 continue;
-            }
+            };
             let (_, at, _) = frame;
-            frames.extend(names.into_iter().map(|(name, inlined)| (name, at, inlined)));
+            frames.extend(functions.iter().map(|(name, inlined)| (name.clone(), at, *inlined)));
+            self.room -= length;
         }
         stack.frames = frames;
         put(thing, &stack)
@@ -116,9 +133,8 @@ impl Naming<'_> {
         else {
             return Ok(());
         };
-        let at = self.files.place(&self.things, file, address)?;
-        // Most variables have no symbol in any file: what lies on no variable is not missed.
-        let Some((name, offset)) = self.namer.variable(&at) else { return Ok(()) };
+        let known = self.names_at(file, address)?.and_then(|names| names.variables.get(&address));
+        let Some((name, offset)) = known.cloned() else { return Ok(()) };
         futex.place = Place::Variable { module: module.clone(), name, offset };
         futex.unnamed = None;
         put(thing, &futex)
@@ -126,7 +142,8 @@ impl Naming<'_> {
 }
 
 fn parse<T: DeserializeOwned>(thing: &Thing) -> Result<T> {
-    serde_json::from_str(&thing.body).context("is not what it has to be")
+    serde_json::from_str(&thing.body)
+        .with_context(|| format!("a {} cannot be read", thing.kind.word()))
 }
 
 fn put(thing: &mut Thing, body: &impl Serialize) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Reads a recording.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use rusqlite::Connection;
 
 use super::connect::connect;
 use super::figures::Table;
-use super::name::{self, Namer, Unnamed};
+use super::name;
 use super::restore::{Thing, Things, restore};
 use super::thing::{Kind, ThingId};
 use super::write::{LATER, NAMES};
-use crate::model::{Nanos, Profile, Window};
+use crate::model::{BuildId, Nameless, Names, Nanos, Profile, Window};
 
 /// The end of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +89,20 @@ impl Recording {
         Ok(count.context("the recording is damaged")? > 0)
     }
 
-    /// How many stacks and locks may have something without a name.
-    pub fn unnamed(&self) -> usize {
-        name::count(&self.things)
-    }
-
-    /// Gives names to functions and variables that had none when it was recorded, and tells what has none
-    /// still.
+    /// Functions and variables that had no name when it was recorded, by build.
     ///
     /// # Errors
     /// When the file is damaged.
-    pub fn name(&mut self, namer: &mut dyn Namer) -> Result<Unnamed> {
-        name::name_all(&mut self.things, namer).context("the recording is damaged")
+    pub fn nameless(&self) -> Result<BTreeMap<BuildId, Nameless>> {
+        name::nameless(&self.things).context("the recording is damaged")
+    }
+
+    /// Gives them names.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn name(&mut self, names: &HashMap<BuildId, Names>) -> Result<()> {
+        name::name_all(&mut self.things, names).context("the recording is damaged")
     }
 
     /// Where slices end; the first is where the recording begins.

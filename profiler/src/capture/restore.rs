@@ -249,7 +249,7 @@ impl Restorer<'_> {
             let code = self.code_files.place(self.things, file, address)?;
             let frame =
                 stack.get_mut(place).context("a stack names a frame that it does not have")?;
-            frame.unnamed = Some(code);
+            frame.lies_at = Some(code);
         }
         let stack: Arc<[Frame]> = stack.into();
         self.stacks.insert(id, Arc::clone(&stack));

@@ -92,8 +92,9 @@ fn one_line(message: &str) -> String {
 /// One line on stderr, whatever the message holds.
 fn say(message: &str) {
     use std::io::Write as _;
-    // Nothing to be done about a closed stderr.
-    let _closed = writeln!(std::io::stderr(), "dwell: {}", message.replace('\n', " "));
+    let line = message.replace('\n', " ");
+    // Errors quote files that others have made. Nothing to be done about a closed stderr.
+    let _closed = writeln!(std::io::stderr(), "dwell: {}", crate::symbol::clean(line.as_bytes()));
 }
 
 #[cfg(test)]

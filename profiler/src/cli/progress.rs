@@ -22,9 +22,9 @@ impl Reading {
         Self::of(slices, "slices read")
     }
 
-    /// Of so many stacks, to be named.
-    pub fn names(stacks: usize) -> Self {
-        Self::of(stacks, "stacks named")
+    /// Of so many programs and libraries.
+    pub fn symbols(files: usize) -> Self {
+        Self::of(files, "files of symbols read")
     }
 
     fn of(steps: usize, what: &'static str) -> Self {

@@ -1,16 +1,15 @@
 //! Recordings that are read, with names from files of this machine where they have none.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
 use super::progress::Reading;
 use super::say;
-use crate::capture::{Namer, Recording, Unnamed};
-use crate::model::{CodeAddress, CodeFile};
-use crate::symbol::{SymbolFiles, clean};
+use crate::capture::Recording;
+use crate::model::{BuildId, Nameless, Names};
+use crate::symbol::{NoNames, SymbolFiles};
 
 /// Opens recordings.
 pub struct Recordings {
@@ -37,79 +36,88 @@ impl Recordings {
     /// In one line, what is wrong with it.
     pub fn open(&mut self, path: &Path) -> Result<Recording> {
         let mut recording = Recording::open(path)?;
-        let stacks = recording.unnamed();
-        if stacks == 0 {
+        let nameless = recording.nameless()?;
+        if nameless.is_empty() {
             return Ok(recording);
         }
-        let reading = Reading::names(stacks);
-        let unnamed = recording.name(&mut Names { files: &mut self.files, reading: &reading });
-        drop(reading);
-        let unnamed = unnamed?;
-        // Programs without symbols are nothing new where names were looked for while it was made.
-        if recording.is_named_later()? || self.has_folders {
-            self.tell(&unnamed);
+        let mut names = HashMap::new();
+        let mut missing = Missing::default();
+        let reading = Reading::symbols(nameless.len());
+        for (build, wanted) in &nameless {
+            let found = self.files.look_up(build, wanted);
+            missing.note(build, wanted, &found);
+            if let Ok(found) = found {
+                names.insert(build.clone(), found);
+            }
+            reading.step();
         }
+        drop(reading);
+        recording.name(&names)?;
+        let is_named_later = recording.is_named_later()?;
+        missing.lines(is_named_later, self.has_folders).iter().for_each(|line| say(line));
         Ok(recording)
     }
+}
 
-    /// Says what has no names still, and why.
-    fn tell(&mut self, unnamed: &Unnamed) {
-        let (found, missing): (Vec<_>, Vec<_>) =
-            unnamed.files.iter().partition(|(file, _)| self.files.has(file));
-        if !missing.is_empty() {
-            say(&format!(
-                "{}: no file here has the same build id; --symbols FOLDER says where to look",
-                places(&missing)
-            ));
-        }
-        // A program without symbols has no names live, either: nothing to be told unless somebody looks for them.
-        if !found.is_empty() && self.has_folders {
-            say(&format!("{}: the files that were found have no symbols there", places(&found)));
+/// What has no names still, by why.
+#[derive(Default)]
+struct Missing {
+    no_file: Vec<(usize, String)>,
+    too_large: Vec<(usize, String)>,
+    no_symbols: Vec<(usize, String)>,
+}
+
+impl Missing {
+    fn note(&mut self, build: &BuildId, wanted: &Nameless, found: &Result<Names, NoNames>) {
+        let (list, places) = match found {
+            Err(NoNames::NoFile) => (&mut self.no_file, wanted.code.len()),
+            Err(NoNames::TooLarge) => (&mut self.too_large, wanted.code.len()),
+            Ok(names) => {
+                let named = |address: &&u64| names.functions.contains_key(*address);
+                let places = wanted.code.len() - wanted.code.iter().filter(named).count();
+                (&mut self.no_symbols, places)
+            }
+        };
+        // Most data has no symbol in any file: what lies in no variable is not missed.
+        if places > 0 {
+            let path = wanted.paths.first().map_or("", String::as_str);
+            let name = path.rsplit('/').next().unwrap_or(path);
+            list.push((places, format!("{name} (build id {build})")));
         }
     }
+
+    /// A program without symbols has no names live, either: that is worth a line only to somebody who has
+    /// left them out, or looks for them.
+    fn lines(self, is_named_later: bool, has_folders: bool) -> Vec<String> {
+        let is_asked = is_named_later || has_folders;
+        let lines = [
+            (is_asked, self.no_file, NO_FILE),
+            (is_asked, self.too_large, TOO_LARGE),
+            (has_folders, self.no_symbols, NO_SYMBOLS),
+        ];
+        let told = lines.into_iter().filter(|(is_told, files, _)| *is_told && !files.is_empty());
+        told.map(|(_, files, why)| format!("{}: {why}", places(files))).collect()
+    }
 }
+
+const NO_FILE: &str = "no file here has the same build id; --symbols FOLDER says where to look";
+const TOO_LARGE: &str = "the symbols there are larger than dwell reads";
+const NO_SYMBOLS: &str = "the files that were found have no symbols there";
 
 /// Files named, of those in which names are missing.
 const NAMED: usize = 3;
 
 /// `no names for 12 places in a (build id 01ab…), b (…)`, those with most places first.
-fn places(files: &[(&Arc<CodeFile>, &BTreeSet<u64>)]) -> String {
-    let mut files: Vec<_> = files.iter().map(|(file, addresses)| (addresses.len(), file)).collect();
-    files.sort_by(|(a, _), (b, _)| b.cmp(a));
+fn places(mut files: Vec<(usize, String)>) -> String {
+    files.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let places: usize = files.iter().map(|(places, _)| places).sum();
-    let named: Vec<String> = files.iter().take(NAMED).map(|(_, file)| name(file)).collect();
+    let named: Vec<&str> = files.iter().take(NAMED).map(|(_, name)| name.as_str()).collect();
     let more = match files.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     let word = if places == 1 { "place" } else { "places" };
     format!("no names for {places} {word} in {}{more}", named.join(", "))
-}
-
-fn name(file: &CodeFile) -> String {
-    let name = file.path.rsplit('/').next().unwrap_or(&file.path);
-    format!("{} (build id {})", clean(name.as_bytes()), file.build_id)
-}
-
-struct Names<'a> {
-    files: &'a mut SymbolFiles,
-    reading: &'a Reading,
-}
-
-impl Namer for Names<'_> {
-    fn functions(&mut self, code: &CodeAddress) -> Vec<(String, bool)> {
-        let named = self.files.functions(code).into_iter();
-        named.map(|function| (function.name, function.inlined)).collect()
-    }
-
-    fn variable(&mut self, code: &CodeAddress) -> Option<(String, u64)> {
-        let variable = self.files.variable(code)?;
-        Some((variable.name, variable.offset))
-    }
-
-    fn step(&mut self) {
-        self.reading.step();
-    }
 }
 
 #[cfg(test)]

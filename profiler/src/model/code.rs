@@ -1,5 +1,6 @@
 //! Where something lies in a program or library, for whoever names it later, perhaps on another machine.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,6 +80,26 @@ pub struct CodeAddress {
     pub file: Arc<CodeFile>,
     /// The virtual address that its symbols go by.
     pub address: u64,
+}
+
+/// Addresses of a build that have no names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nameless {
+    /// Where its file was.
+    pub paths: BTreeSet<String>,
+    /// Virtual addresses of code.
+    pub code: BTreeSet<u64>,
+    /// Virtual addresses of variables.
+    pub data: BTreeSet<u64>,
+}
+
+/// What a file names of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Functions at an address, innermost first, each with whether it is inlined into the next.
+    pub functions: HashMap<u64, Vec<(String, bool)>>,
+    /// Variables, and the bytes from their start to the address.
+    pub variables: HashMap<u64, (String, u64)>,
 }
 
 #[cfg(test)]

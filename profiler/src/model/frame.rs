@@ -13,8 +13,8 @@ pub struct Frame {
     pub address: u64,
     /// Inlined into the next frame outwards, which has the same address.
     pub inlined: bool,
-    /// Where it lies, if it has no name yet and can be given one later.
-    pub unnamed: Option<CodeAddress>,
+    /// Where it lies, if it has no name but can be given one later.
+    pub lies_at: Option<CodeAddress>,
     /// Where the last segment lies in the name: looked for once, since a stack is shared by thousands of
     /// waits, each of which is asked what it waits for.
     last: Range<usize>,
@@ -24,12 +24,12 @@ impl Frame {
     /// A frame of this name.
     pub fn new(name: String, address: u64, inlined: bool) -> Self {
         let last = last_segment(&name);
-        Self { name, address, inlined, unnamed: None, last }
+        Self { name, address, inlined, lies_at: None, last }
     }
 
-    /// The same frame, as long as it has no name.
-    pub fn unnamed(self, code: CodeAddress) -> Self {
-        Self { unnamed: Some(code), ..self }
+    /// The same frame, to be given a name later.
+    pub fn lying_at(self, code: CodeAddress) -> Self {
+        Self { lies_at: Some(code), ..self }
     }
 
     /// The name of the function itself: `Parker::park(bool, long)` → `park`,

@@ -13,7 +13,7 @@ mod request;
 mod stack;
 mod wait;
 
-pub use code::{BuildId, CodeAddress, CodeFile};
+pub use code::{BuildId, CodeAddress, CodeFile, Nameless, Names};
 pub use cpu::{AffinityGroup, CpuQuota, CpuSupply, CpuUse};
 pub use durations::Durations;
 pub use frame::Frame;

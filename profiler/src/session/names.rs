@@ -190,7 +190,7 @@ fn frame(frame: symbol::Frame) -> Frame {
     };
     let named = Frame::new(name, frame.address, frame.inlined);
     match frame.code {
-        Some(code) => named.unnamed(code),
+        Some(code) => named.lying_at(code),
         None => named,
     }
 }

@@ -30,7 +30,7 @@ const MOST_VARIABLES: usize = 1 << 18;
 /// The variables of a file by rising address; none where it names none, or the symbolizer failed on
 /// it.
 pub(super) fn variables(module: &Module) -> Vec<Variable> {
-    if module.shape.is_none() || module.broken.get() {
+    if !module.may_name || module.broken.get() {
         return Vec::new();
     }
     let read = || {

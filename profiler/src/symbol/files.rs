@@ -1,123 +1,127 @@
 //! Names functions and variables of recordings, by files that have the same build ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use super::inspect::inspect;
 use super::module::Module;
-use super::open::open_regular;
+use super::open::{open_regular, open_stored};
 use super::resolve::Resolver;
-use crate::model::{BuildId, CodeAddress, CodeFile};
+use crate::model::{BuildId, Nameless, Names};
 
-/// Most bytes of symbols of all files together that are read for a recording.
-const MOST_SYMBOLS: u64 = 512 << 20;
+/// Most bytes of symbols of one file that are read.
+const MOST_SYMBOLS: u64 = 128 << 20;
+/// Most bytes of names of one build.
+const MOST_NAMES: usize = 64 << 20;
+/// Most files of one build that are looked at: of a folder, and of paths that were recorded.
+const MOST_ALIKE: usize = 16;
 /// How deep folders are searched, and how many files in them are looked at.
 const DEPTH: u32 = 8;
 const MOST_FILES: usize = 200_000;
 
 /// Programs, libraries and files of debug information on this machine.
 ///
-/// Folders that the user names come first, then the file at the path that was recorded, then what is
-/// installed in `/usr/lib/debug`. Only files whose build id is the recorded one are used: what is
-/// recorded can lead to wrong files, but not to wrong names.
+/// Folders that the user names come first, then the files at paths that were recorded, then what is installed in
+/// `/usr/lib/debug`. Only files whose build id is the recorded one are used.
 #[derive(Debug)]
 pub struct SymbolFiles {
     folders: Vec<PathBuf>,
     /// Files in those, once they were needed.
     index: Option<HashMap<BuildId, Vec<PathBuf>>>,
-    modules: HashMap<BuildId, Option<Rc<Module>>>,
-    resolver: Resolver,
-    /// Bytes of symbols that may still be read.
-    room: u64,
 }
 
-/// A function at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedFunction {
-    /// Demangled, safe for a terminal.
-    pub name: String,
-    /// Inlined into the next one.
-    pub inlined: bool,
+/// Why a build cannot be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoNames {
+    /// No file here has its build id.
+    NoFile,
+    /// There is one, and its symbols would take more memory than a profiler may use.
+    TooLarge,
 }
 
-/// A variable at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedVariable {
-    /// Demangled, safe for a terminal.
-    pub name: String,
-    /// Bytes from its start to the address.
-    pub offset: u64,
+/// A file of the build that is wanted.
+struct Candidate {
+    module: Module,
+    path: PathBuf,
+    /// In a folder that the user has named.
+    is_chosen: bool,
+    /// Its debug information may be read without the caution that files of a target need.
+    is_trusted: bool,
 }
 
 impl SymbolFiles {
-    /// With folders in which files are looked for at any depth; reads none yet.
+    /// With folders in which files are looked for, and in those inside; reads none yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self {
-            folders,
-            index: None,
-            modules: HashMap::new(),
-            resolver: Resolver::new(),
-            room: MOST_SYMBOLS,
+        Self { folders, index: None }
+    }
+
+    /// Names what files here can name. None of them is open afterwards.
+    ///
+    /// # Errors
+    /// Why there is no file for it.
+    pub fn look_up(&mut self, build: &BuildId, wanted: &Nameless) -> Result<Names, NoNames> {
+        let module = self.find(build, &wanted.paths)?;
+        let resolver = Resolver::new();
+        let mut names = Names::default();
+        let mut bytes = 0;
+        for &address in &wanted.code {
+            let functions = resolver.resolve(&module, address).into_iter();
+            let functions: Vec<(String, bool)> =
+                functions.map(|name| (name.function, name.inlined)).collect();
+            bytes += functions.iter().map(|(name, _)| name.len()).sum::<usize>();
+            if bytes > MOST_NAMES {
+                break;
+            }
+            if !functions.is_empty() {
+                names.functions.insert(address, functions);
+            }
         }
+        for &address in &wanted.data {
+            if let Some(variable) = module.variable_at(address) {
+                let found = (variable.name.clone(), address - variable.address);
+                names.variables.insert(address, found);
+            }
+        }
+        Ok(names)
     }
 
-    /// Whether there is a file of this build.
-    pub fn has(&mut self, file: &CodeFile) -> bool {
-        self.module(file).is_some()
-    }
-
-    /// The functions at an address, innermost first; none where no file names them.
-    pub fn functions(&mut self, code: &CodeAddress) -> Vec<NamedFunction> {
-        let Some(module) = self.module(&code.file) else { return Vec::new() };
-        let look_up = || self.resolver.resolve(&module, code.address);
-        let names = module.names_at(code.address, look_up);
-        let named = |name: &super::Name| NamedFunction {
-            name: name.function.clone(),
-            inlined: name.inlined,
+    /// The file that names most, with debug information from whichever has some.
+    fn find(&mut self, build: &BuildId, paths: &BTreeSet<String>) -> Result<Module, NoNames> {
+        let mut all = self.candidates(build, paths);
+        let has_debug =
+            |one: &&Candidate| one.module.shape.as_ref().is_some_and(|shape| shape.has_debug);
+        let debug = all.iter().filter(|one| one.is_trusted).find(has_debug);
+        let debug = debug.map(|one| one.path.clone());
+        let worth = |one: &Candidate| {
+            let symbols = one.module.symbols();
+            (one.module.may_name, symbols > 0, one.is_chosen, symbols)
         };
-        names.iter().map(named).collect()
-    }
-
-    /// The variable at an address; none where no file names it.
-    pub fn variable(&mut self, code: &CodeAddress) -> Option<NamedVariable> {
-        let module = self.module(&code.file)?;
-        let variable = module.variable_at(code.address)?;
-        let offset = code.address - variable.address;
-        Some(NamedVariable { name: variable.name.clone(), offset })
-    }
-
-    fn module(&mut self, file: &CodeFile) -> Option<Rc<Module>> {
-        if let Some(known) = self.modules.get(&file.build_id) {
-            return known.clone();
+        // Of equals the first.
+        let best = (0..all.len()).rev().max_by_key(|&place| worth(&all[place]));
+        let mut module = all.swap_remove(best.ok_or(NoNames::NoFile)?).module;
+        if !module.may_name {
+            return Err(NoNames::TooLarge);
         }
-        let found = self.find(file).map(Rc::new);
-        self.room = self.room.saturating_sub(found.as_ref().map_or(0, |module| module.symbols()));
-        self.modules.insert(file.build_id.clone(), found.clone());
-        found
+        module.debug_file = debug.or(module.debug_file.take());
+        Ok(module)
     }
 
-    /// The file that names most.
-    fn find(&mut self, file: &CodeFile) -> Option<Module> {
+    fn candidates(&mut self, build: &BuildId, paths: &BTreeSet<String>) -> Vec<Candidate> {
         let folders = &self.folders;
         let index = self.index.get_or_insert_with(|| index(folders));
-        // Those the user has chosen may be read without the caution that files of a target need.
-        let chosen = index.get(&file.build_id).into_iter().flatten().map(|path| (path, true));
-        let recorded = PathBuf::from(&file.path);
-        let installed = installed(&file.build_id);
-        let others = [(&recorded, false), (&installed, true)];
-        let modules = chosen.chain(others).filter_map(|(path, is_trusted)| {
-            let mut module = open(path, &file.build_id, self.room)?;
-            let separate = is_trusted.then(|| path.clone());
-            module.debug_file = module.debug_file.take().or(separate);
-            Some(module)
+        let chosen = index.get(build).into_iter().flatten().take(MOST_ALIKE);
+        let chosen = chosen.map(|path| (path.clone(), open_regular(path), true, true));
+        let stored = paths.iter().take(MOST_ALIKE).map(PathBuf::from);
+        let stored = stored.map(|path| (path.clone(), open_stored(&path), false, false));
+        let installed = installed(build);
+        let installed = (installed.clone(), open_regular(&installed), false, true);
+        let all = chosen.chain(stored).chain([installed]);
+        let opened = all.filter_map(|(path, file, is_chosen, is_trusted)| {
+            let module = module(file.ok()?, &path, build)?;
+            Some(Candidate { module, path, is_chosen, is_trusted })
         });
-        // Of equals the first.
-        modules.fold(None, |best: Option<Module>, module| match best {
-            Some(best) if best.symbols() >= module.symbols() => Some(best),
-            _ => Some(module),
-        })
+        opened.collect()
     }
 }
 
@@ -125,11 +129,10 @@ fn installed(build: &BuildId) -> PathBuf {
     Path::new(super::inspect::DEBUG_FOLDER).join(format!("{}.debug", build.file_name()))
 }
 
-/// A file, if it is of this build and can name anything.
-fn open(path: &Path, build: &BuildId, room: u64) -> Option<Module> {
-    let file = open_regular(path).ok()?;
+/// The file, if it is of this build.
+fn module(file: File, path: &Path, build: &BuildId) -> Option<Module> {
     let name = path.as_os_str().as_encoded_bytes();
-    let (module, _too_large) = Module::within(file, name, room);
+    let (module, _too_large) = Module::within(file, name, MOST_SYMBOLS);
     let is_it = module.shape.as_ref().is_some_and(|shape| shape.build_id.as_ref() == Some(build));
     is_it.then_some(module)
 }
@@ -161,58 +164,67 @@ fn index(folders: &[PathBuf]) -> HashMap<BuildId, Vec<PathBuf>> {
 }
 
 fn build_of(file: File) -> Option<BuildId> {
-    inspect(&file).ok()?.build_id
+    inspect(&file)?.build_id
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::model::CodeAddress;
 
-    /// This program, of which the tests know a function.
-    fn this_program() -> (CodeFile, PathBuf) {
-        let path = std::env::current_exe().unwrap();
-        let build_id = build_of(File::open(&path).unwrap()).unwrap();
-        (CodeFile { path: path.display().to_string(), build_id }, path)
-    }
-
-    /// Where a function lies, by the maps of this process.
-    fn address_of(function: usize, path: &Path) -> u64 {
+    /// Where a function of this program lies.
+    fn address_of(function: usize) -> CodeAddress {
         let mut symbols = crate::symbol::Symbolizer::new().leaving_files();
         let frames = symbols.resolve(std::process::id(), &[function as u64]);
-        let code = frames[0].code.clone().expect("a file with a build id");
-        assert_eq!((frames.len(), code.file.path.as_str()), (1, path.to_str().unwrap()));
-        code.address
+        assert_eq!(frames.len(), 1);
+        frames[0].code.clone().expect("a file with a build id")
+    }
+
+    fn names(folders: &[&Path], at: &CodeAddress, paths: &[&str]) -> Result<Names, NoNames> {
+        let folders = folders.iter().map(|folder| folder.to_path_buf()).collect();
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let code = [at.address].into();
+        let wanted = Nameless { paths, code, ..Nameless::default() };
+        SymbolFiles::new(folders).look_up(&at.file.build_id, &wanted)
     }
 
     #[test]
     fn functions_are_found_by_path_or_folder_if_the_build_is_the_same() {
-        let (file, path) = this_program();
-        let address = address_of(index as *const () as usize, &path);
-        let at = |file: &CodeFile| CodeAddress { file: Arc::new(file.clone()), address };
-        let names = |folders: &[&Path], file: &CodeFile| {
-            let folders = folders.iter().map(|folder| folder.to_path_buf()).collect();
-            SymbolFiles::new(folders).functions(&at(file))
-        };
-        let found = names(&[], &file);
-        assert!(
-            found.last().is_some_and(|found| found.name.ends_with("files::index")),
-            "{found:?}"
-        );
-        let lost = CodeFile { path: "/nothing/here".to_owned(), ..file.clone() };
-        assert_eq!(names(&[], &lost), []);
-        assert_eq!(names(&[path.parent().unwrap()], &lost), found);
-        let other = CodeFile { build_id: BuildId::parse("0123456789abcdef").unwrap(), ..file };
-        assert_eq!(names(&[], &other), []);
+        let at = address_of(index as *const () as usize);
+        let path = at.file.path.clone();
+        let found = names(&[], &at, &[&path]);
+        let functions = found.as_ref().expect("the file is here").functions.values().next();
+        let last = functions.and_then(|functions| functions.last());
+        assert!(last.is_some_and(|(name, _)| name.ends_with("files::index")), "{found:?}");
+        // Whichever of the paths it is.
+        assert_eq!(names(&[], &at, &["/nothing/here", &path]), found);
+        assert_eq!(names(&[], &at, &["/nothing/here"]), Err(NoNames::NoFile));
+        let folder = Path::new(&path).parent().expect("a folder");
+        assert_eq!(names(&[folder], &at, &["/nothing/here"]), found);
+        let build_id = BuildId::parse("0123456789abcdef").expect("a build id");
+        let file = crate::model::CodeFile { build_id, path: path.clone() };
+        let other = CodeAddress { file: std::sync::Arc::new(file), ..at };
+        assert_eq!(names(&[], &other, &[&path]), Err(NoNames::NoFile));
     }
 
     #[test]
     fn paths_of_a_hostile_recording_lead_nowhere() {
-        let (file, _) = this_program();
-        for path in ["/dev/zero", "/proc/self/mem", "/", "", "/etc/passwd", "\0"] {
-            let code = CodeFile { path: path.to_owned(), ..file.clone() };
-            assert!(!SymbolFiles::new(Vec::new()).has(&code), "{path}");
+        let at = address_of(index as *const () as usize);
+        let own = format!("/proc/{}/exe", std::process::id());
+        for path in [
+            "/dev/zero",
+            "/proc/kmsg",
+            "/proc/self/mem",
+            "/sys/kernel/notes",
+            "/",
+            "",
+            "exe",
+            &own,
+            "\0",
+        ] {
+            let is_exe = path == own;
+            // A link in /proc leads to a file that is none of the kernel's.
+            assert_eq!(names(&[], &at, &[path]).is_ok(), is_exe, "{path}");
         }
     }
 }

@@ -35,6 +35,10 @@ const PT_LOAD: u32 = 1;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     loads: Vec<Load>,
+    /// Its symbols may be read: they take no more memory than a profiler may use.
+    pub readable: bool,
+    /// It has debug information, wherever that leads.
+    pub has_debug: bool,
     /// The file's own debug information may be read: it has some, which names no other file
     /// (a hostile one could name any file of this machine) and is not compressed (it could grow
     /// without bound).
@@ -79,30 +83,20 @@ impl Shape {
     }
 }
 
-/// Why a file is not used.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// Not a readable 64-bit little-endian ELF file.
-    NotElf,
-    /// It would take more memory than a profiler may use.
-    TooLarge,
-}
-
-/// Looks at an ELF file.
-///
-/// # Errors
-/// See [`Refusal`].
-pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
-    let header = read_exactly(file, 0, FILE_HEADER).ok_or(Refusal::NotElf)?;
+/// Looks at an ELF file; nothing for what is not a readable 64-bit little-endian one.
+pub(super) fn inspect(file: &File) -> Option<Shape> {
+    let header = read_exactly(file, 0, FILE_HEADER)?;
     // Class 2: 64 bit; data 1: little-endian.
     if !header.starts_with(b"\x7fELF\x02\x01") {
-        return Err(Refusal::NotElf);
+        return None;
     }
-    let loads = read_loads(file, &header).ok_or(Refusal::NotElf)?;
-    let sections = read_sections(file, &header).ok_or(Refusal::NotElf)?;
+    let loads = read_loads(file, &header)?;
+    let sections = read_sections(file, &header)?;
     let mut shape = Shape { loads, ..Shape::default() };
     shape.symbols = sum(&sections, |section| matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM));
-    shape.debug = may_read_debug(&sections, shape.symbols)?;
+    shape.readable = may_read_symbols(&sections, shape.symbols);
+    shape.has_debug = sum(&sections, Section::is_debug) > 0;
+    shape.debug = may_read_debug(&sections);
     shape.build_id = sections.iter().find_map(|section| section.read_build_id(file));
     for section in sections {
         match &*section.name {
@@ -111,7 +105,7 @@ pub(super) fn inspect(file: &File) -> Result<Shape, Refusal> {
             _ => {}
         }
     }
-    Ok(shape)
+    Some(shape)
 }
 
 /// Reads which parts of the file are mapped where.
@@ -207,16 +201,18 @@ fn sum(sections: &[Section], wanted: impl Fn(&Section) -> bool) -> u64 {
     chosen.fold(0, |sum, section| sum.saturating_add(section.size))
 }
 
-/// Whether the file's own debug information may be read.
-fn may_read_debug(sections: &[Section], symbols: u64) -> Result<bool, Refusal> {
+/// Whether reading the symbols takes no more memory than a profiler may use.
+fn may_read_symbols(sections: &[Section], symbols: u64) -> bool {
     let names = sum(sections, |section| section.kind == SHT_STRTAB && !section.is_debug());
     let hides = |section: &Section| section.is_compressed() && !section.is_debug();
-    if symbols > LARGEST_SYMBOLS || names > LARGEST_NAMES || sections.iter().any(hides) {
-        return Err(Refusal::TooLarge);
-    }
+    symbols <= LARGEST_SYMBOLS && names <= LARGEST_NAMES && !sections.iter().any(hides)
+}
+
+/// Whether the file's own debug information may be read, if its symbols may.
+fn may_read_debug(sections: &[Section]) -> bool {
     let debug = sum(sections, Section::is_debug);
     let suspect = |section: &Section| section.names_another_file() || section.is_compressed();
-    Ok(debug > 0 && debug <= LARGEST_DEBUG && !sections.iter().any(suspect))
+    debug > 0 && debug <= LARGEST_DEBUG && !sections.iter().any(suspect)
 }
 
 /// Reads a table of headers; `counts` are the header and where in it the size of an entry and the
@@ -277,8 +273,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_elf() {
-        assert_eq!(inspect(&File::open("/etc/passwd").unwrap()), Err(Refusal::NotElf));
-        assert_eq!(inspect(&File::open("/proc/self/status").unwrap()), Err(Refusal::NotElf));
+        assert_eq!(inspect(&File::open("/etc/passwd").unwrap()), None);
+        assert_eq!(inspect(&File::open("/proc/self/status").unwrap()), None);
     }
 
     #[test]
@@ -299,6 +295,6 @@ mod tests {
         }
         image.truncate(100);
         file.set_len(100).unwrap();
-        assert_eq!(inspect(&file), Err(Refusal::NotElf));
+        assert_eq!(inspect(&file), None);
     }
 }

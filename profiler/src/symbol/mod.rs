@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use clean::clean;
-pub use files::SymbolFiles;
+pub use files::{NoNames, SymbolFiles};
 pub use walk::{StackMemory, Start, Walk};
 
 use profiler_common::unwind::Row;

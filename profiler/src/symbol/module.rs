@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::clean::clean;
 use super::data::{self, Variable};
-use super::inspect::{Refusal, Shape, inspect};
+use super::inspect::{Shape, inspect};
 use super::open::path_of;
 use super::resolve::Name;
 use super::unwind::UnwindTable;
@@ -33,8 +33,10 @@ pub(super) struct Module {
     pub name: String,
     /// What it goes by elsewhere; none if it does not tell its build.
     code: Option<Arc<CodeFile>>,
-    /// Nothing for a file that names no functions: not ELF, or unreasonably large.
+    /// Nothing for what is not ELF.
     pub shape: Option<Shape>,
+    /// Its symbols may be read: there is room for them.
+    pub may_name: bool,
     /// Separate debug information installed on this machine.
     pub debug_file: Option<PathBuf>,
     /// The symbolizer failed badly on this file and must not see it again.
@@ -55,18 +57,29 @@ impl Module {
 
     /// The same for a file of which so many bytes of symbols may be read.
     pub fn within(file: File, path: &[u8], room: u64) -> (Self, bool) {
-        let (shape, refused) = match inspect(&file) {
-            Ok(shape) if shape.symbols > room => (None, true),
-            Ok(shape) => (Some(shape), false),
-            Err(refusal) => (None, refusal == Refusal::TooLarge),
-        };
+        let shape = inspect(&file);
+        let fits = |shape: &Shape| shape.readable && shape.symbols <= room;
+        let may_name = shape.as_ref().is_some_and(fits);
+        let refused = shape.is_some() && !may_name;
         let debug_file = shape.as_ref().and_then(Shape::find_debug_file);
         let (broken, names) = (Cell::new(false), RefCell::default());
         let (variables, unwind) = (OnceCell::new(), OnceCell::new());
         let name = base_name(path);
         let build_id = shape.as_ref().and_then(|shape| shape.build_id.clone());
         let code = build_id.map(|build_id| Arc::new(CodeFile { path: full_name(path), build_id }));
-        (Self { file, name, code, shape, debug_file, broken, names, variables, unwind }, refused)
+        let module = Self {
+            file,
+            name,
+            code,
+            shape,
+            may_name,
+            debug_file,
+            broken,
+            names,
+            variables,
+            unwind,
+        };
+        (module, refused)
     }
 
     /// A virtual address of it, for whoever names it later.
@@ -87,7 +100,7 @@ impl Module {
 
     /// Bytes of the symbols that may be read of it.
     pub fn symbols(&self) -> u64 {
-        self.shape.as_ref().map_or(0, |shape| shape.symbols)
+        self.shape.as_ref().filter(|_| self.may_name).map_or(0, |shape| shape.symbols)
     }
 
     /// A path that leads to the file as long as this module lives.

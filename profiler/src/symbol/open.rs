@@ -43,6 +43,45 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     reopen(OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?)
 }
 
+/// File systems of the kernel: their files look like regular ones, and reading some of them changes something
+/// (`/proc/kmsg`, attributes of devices) (include/uapi/linux/magic.h).
+const MADE_BY_THE_KERNEL: [libc::__fsword_t; 12] = [
+    libc::PROC_SUPER_MAGIC,
+    libc::SYSFS_MAGIC,
+    libc::DEBUGFS_MAGIC,
+    libc::TRACEFS_MAGIC,
+    libc::SECURITYFS_MAGIC,
+    libc::CGROUP_SUPER_MAGIC,
+    libc::CGROUP2_SUPER_MAGIC,
+    libc::BPF_FS_MAGIC,
+    libc::AUTOFS_SUPER_MAGIC,
+    0x6265_6570,
+    0x6165_676c,
+    0xde5e_81e4,
+];
+
+/// Opens a regular file for reading whose path somebody else has written down.
+///
+/// # Errors
+/// As [`open_regular`]; `InvalidInput` for a path that is not absolute, or leads to a file that the kernel makes up.
+pub(super) fn open_stored(path: &Path) -> io::Result<File> {
+    let refused = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
+    if !path.is_absolute() {
+        return Err(refused("not an absolute path"));
+    }
+    let pinned = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    // SAFETY: plain integers, for which zero is a valid value.
+    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills in the structure that is given, which outlives the call.
+    if unsafe { libc::fstatfs(pinned.as_raw_fd(), &raw mut system) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if MADE_BY_THE_KERNEL.contains(&system.f_type) {
+        return Err(refused("a file of the kernel"));
+    }
+    reopen(pinned)
+}
+
 /// Opens a regular file by its name inside a process's mount namespace. Links, absolute ones
 /// included, are followed inside it and never lead out.
 ///

@@ -41,7 +41,8 @@ impl Resolver {
 
     /// The functions at a virtual address of a module, innermost first; none if it has no name.
     pub fn resolve(&self, module: &Module, address: u64) -> Vec<Name> {
-        let Some(shape) = module.shape.as_ref().filter(|_| !module.broken.get()) else {
+        let Some(shape) = module.shape.as_ref().filter(|_| module.may_name && !module.broken.get())
+        else {
             return Vec::new();
         };
         let attempt = catch_unwind(AssertUnwindSafe(|| {

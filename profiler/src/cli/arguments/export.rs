@@ -62,7 +62,7 @@ pub struct Export {
     pub to: Option<Duration>,
 
     /// Look for programs, libraries and their debug information in this folder as well, to name functions
-    /// of the recording
+    /// of the recording (may be given several times)
     #[arg(long, value_name = "FOLDER", conflicts_with_all = LIVE)]
     pub symbols: Vec<PathBuf>,
 

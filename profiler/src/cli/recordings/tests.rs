@@ -1,5 +1,6 @@
 //! Functions without names are named when a recording is read.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::analyze::fixture;
 use crate::capture::{Options, Writer};
-use crate::model::{BuildId, Frame, Place, Profile};
+use crate::model::{CodeAddress, CodeFile, Frame, Place, Profile};
 use crate::symbol::Symbolizer;
 
 /// A variable of this program.
@@ -35,7 +36,7 @@ fn profile() -> Profile {
     let file = CodeFile { path: "/nowhere/libother.so".to_owned(), ..(*here.file).clone() };
     let build_id = BuildId::parse("00112233445566778899").expect("hexadecimal");
     let elsewhere = CodeAddress { file: Arc::new(CodeFile { build_id, ..file }), address: 64 };
-    let frame = |name: &str, code| Frame::new(name.to_owned(), 7, false).unnamed(code);
+    let frame = |name: &str, code| Frame::new(name.to_owned(), 7, false).lying_at(code);
     let named = Frame::new("main".to_owned(), 9, false);
     profile.waits[0].stack =
         [frame("dwell+0x1", here), frame("libother.so+0x40", elsewhere), named].into();
@@ -73,11 +74,11 @@ fn functions_and_variables_get_their_names() {
         let stack = stacks.into_iter().find(|stack| stack.iter().any(|frame| frame.address == 9));
         let stack = stack.expect("the wait");
         assert!(stack[0].name.ends_with("recordings::tests::profile"), "{stack:?}");
-        assert!(stack[0].unnamed.is_none() && stack[0].address == 7);
+        assert!(stack[0].lies_at.is_none() && stack[0].address == 7);
         // What nobody knows keeps what it had, and where it lies.
         let [.., other, main] = &**stack else { panic!("{stack:?}") };
         assert_eq!((other.name.as_str(), main.name.as_str()), ("libother.so+0x40", "main"));
-        assert_eq!(other.unnamed.as_ref().map(|code| code.address), Some(64));
+        assert_eq!(other.lies_at.as_ref().map(|code| code.address), Some(64));
         let places = profile.futexes.iter().map(|futex| &futex.place);
         let is_named = |place: &Place| matches!(place, Place::Variable { name, offset: 4, .. } if name == "DWELL_TEST_LEDGER");
         assert!(places.clone().any(is_named), "{:?}", places.collect::<Vec<_>>());
@@ -107,6 +108,7 @@ fn files_of_code_that_are_not_there_are_an_error() {
         "DELETE FROM thing WHERE kind = 'code_file'; INSERT INTO thing VALUES (999, 'code_file', NULL, '{}')",
         "UPDATE thing SET body = replace(body, '00112233445566778899', '..') WHERE kind = 'code_file'",
         "UPDATE thing SET body = json_set(body, '$.unnamed[0][1]', 1) WHERE kind = 'stack' AND body LIKE '%unnamed%'",
+        "UPDATE thing SET body = json_set(body, '$.unnamed[0][0]', 9) WHERE kind = 'stack' AND body LIKE '%unnamed%'",
     ] {
         let (_folder, path) = record(true);
         rusqlite::Connection::open(&path)
@@ -137,21 +139,46 @@ fn folders_have_to_be_there() {
 
 #[test]
 fn what_has_no_names_is_told_in_a_line() {
-    let file = |name: &str, byte: u8| {
-        let build_id = BuildId::new(vec![byte; 8]).expect("long enough");
-        Arc::new(CodeFile { path: format!("/opt/{name}"), build_id })
+    let of = |numbers: std::ops::RangeInclusive<usize>| {
+        places(numbers.map(|number| (number, format!("f{number} (build id {number})"))).collect())
     };
-    let all: Vec<_> = (1..=5)
-        .map(|number| (file(&format!("f{number}"), number), (0..u64::from(number)).collect()))
-        .collect();
-    let of = |range: std::ops::Range<usize>| {
-        let chosen = all[range].iter().map(|(file, addresses)| (file, addresses));
-        places(&chosen.collect::<Vec<_>>())
+    assert_eq!(of(1..=1), "no names for 1 place in f1 (build id 1)");
+    let five = "f5 (build id 5), f4 (build id 4), f3 (build id 3) and 2 more";
+    assert_eq!(of(1..=5), format!("no names for 15 places in {five}"));
+    let wanted = Nameless { code: [1, 2].into(), ..Nameless::default() };
+    let build = BuildId::new(vec![0; 8]).expect("long enough");
+    let lines = |found: &Result<Names, NoNames>, is_named_later, has_folders| {
+        let mut missing = Missing::default();
+        missing.note(&build, &wanted, found);
+        missing.lines(is_named_later, has_folders).len()
     };
-    assert_eq!(of(0..1), "no names for 1 place in f1 (build id 0101010101010101)");
-    assert_eq!(
-        of(0..5),
-        "no names for 15 places in f5 (build id 0505050505050505), f4 (build id 0404040404040404), \
-         f3 (build id 0303030303030303) and 2 more"
-    );
+    for (found, told) in [
+        (Err(NoNames::NoFile), [0, 1, 1]),
+        (Err(NoNames::TooLarge), [0, 1, 1]),
+        // Stripped programs are nothing new.
+        (Ok(Names::default()), [0, 0, 1]),
+    ] {
+        let ways = [(false, false), (true, false), (false, true)];
+        assert_eq!(ways.map(|(later, folders)| lines(&found, later, folders)), told);
+    }
+}
+
+/// A function that is inlined everywhere can make a file of a few bytes one of gigabytes.
+#[test]
+fn names_take_bounded_room() {
+    let (_folder, path) = record(true);
+    let names = |length: usize| {
+        let functions = vec![("x".repeat(length), false)];
+        let functions = [(unnamed_code(profile_address()).address, functions)].into();
+        let build = unnamed_code(profile_address()).file.build_id.clone();
+        HashMap::from([(build, Names { functions, ..Names::default() })])
+    };
+    for (length, is_named) in [(1000, true), (300 << 20, false)] {
+        let mut recording = Recording::open(&path).expect("a recording");
+        recording.name(&names(length)).expect("named");
+        let profile = recording.profile(recording.whole()).expect("read");
+        let frames = profile.waits.iter().flat_map(|wait| wait.stack.iter());
+        let named = frames.filter(|frame| frame.name.starts_with("xx")).count();
+        assert_eq!(named > 0, is_named, "{length}");
+    }
 }

@@ -60,11 +60,12 @@ fn the_parts_of_a_turn_sum_to_its_length() {
 /// As where the clock of one CPU was read before the request was received by another.
 #[test]
 fn parts_of_two_turns_are_not_believed() {
-    let spoilt: [fn(&mut Turn); 4] = [
+    let spoilt: [fn(&mut Turn); 5] = [
         |turn| turn.parts.handed_ns = 0u64.wrapping_sub(1_000),
         |turn| turn.parts.own_sum_ns = 300_000,
         |turn| turn.longest.ns = 1 << 40,
         |turn| turn.parts.own_ns[State::Sleep as usize] = 300_000,
+        |turn| turn.calls_ns = 0u64.wrapping_sub(7),
     ];
     for spoil in spoilt {
         let mut sent = turn(1, 3);
@@ -77,6 +78,14 @@ fn parts_of_two_turns_are_not_believed() {
         turns.add(&received);
         assert!(turns.places.is_empty());
     }
+    // Of a worker that was ready for long before it was given this: 50 ms that are its own, and no part of it.
+    let mut ready = turn(1, 3);
+    ready.parts.own_ns[State::Runnable as usize] = 50_000_000;
+    let running = &mut ready.parts.own_ns[State::Running as usize];
+    *running = running.wrapping_sub(50_000_000);
+    let received = decode_turn(&as_bytes(&ready)).expect("a turn");
+    assert_eq!(turn_budget(&received, Nanos(0)).of(Part::In(State::Futex)), Nanos(400));
+    assert_eq!(turn_budget(&received, Nanos(0)).total(), Nanos(1_000));
 }
 
 #[test]

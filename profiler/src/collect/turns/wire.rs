@@ -3,7 +3,7 @@
 use bytes::Buf;
 use profiler_common::event::Header;
 use profiler_common::turn::{
-    Calls, LongestWait, Parts, TURN, TURN_HAS_CALLS, TURN_WITHOUT_CALLS, Turn,
+    Calls, LongestWait, PEERS, Parts, TURN, TURN_HAS_CALLS, TURN_WITHOUT_CALLS, Turn,
 };
 use profiler_common::wait::WaitKey;
 
@@ -49,7 +49,8 @@ pub fn decode(record: &[u8]) -> Option<Turn> {
 /// (`CLOCK_SLACK_NS` in `profiler-ebpf/src/books.rs`).
 const SLACK: Nanos = Nanos(200_000);
 
-/// The turn, of which nothing but its length is believed where a part of it is longer.
+/// The turn, of which nothing but its length is believed where a part of it is longer. (Not so states: time goes
+/// from one to another when borders are moved, and only their sum has to fit.)
 ///
 /// Two CPUs can work on a connection at once, and what they write may then belong to two turns. One of 400,000
 /// requests to threads that hand them over, on a virtual machine whose CPUs stand still at times, had waited for
@@ -57,15 +58,17 @@ const SLACK: Nanos = Nanos(200_000);
 pub fn without_contradiction(turn: Turn) -> Turn {
     let latency = Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
     let Parts { queued_ns, behind_ns, handed_ns, own_ns, own_sum_ns, .. } = turn.parts;
-    let parts = [queued_ns, behind_ns, handed_ns, own_sum_ns, turn.longest.ns];
-    let states = own_ns.map(|ns| ns.cast_signed().unsigned_abs());
-    if parts.into_iter().chain(states).all(|part| Nanos(part) <= latency + SLACK) {
+    let states = own_ns.into_iter().fold(0, u64::wrapping_add).cast_signed().unsigned_abs();
+    let parts =
+        [queued_ns, behind_ns, handed_ns, own_sum_ns, states, turn.longest.ns, turn.calls_ns];
+    if parts.into_iter().all(|part| Nanos(part) <= latency + SLACK) {
         return turn;
     }
     let mut own_ns = [0; State::COUNT];
     own_ns[State::Unattributed as usize] = latency.0;
     let parts = Parts { own_ns, ..Parts::default() };
-    Turn { parts, longest: LongestWait::default(), ..turn }
+    let (calls, longest) = ([Calls::default(); PEERS], LongestWait::default());
+    Turn { parts, longest, calls_count: 0, calls_parallel: 0, calls_ns: 0, calls, ..turn }
 }
 
 // The fields are read in the order of their declaration, as in `collect/decode`.
