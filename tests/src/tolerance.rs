@@ -1,5 +1,7 @@
 //! When two figures for the same thing agree.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Result, ensure};
 
 /// How far apart two figures may be: a share of the expected one, or an absolute amount,
@@ -34,6 +36,11 @@ impl Tolerance {
     pub fn holds(&self, actual: u64, expected: u64) -> bool {
         let allowed = (expected as f64 * self.share).max(self.floor as f64);
         actual.abs_diff(expected) as f64 <= allowed + self.beyond as f64
+    }
+
+    /// The same where the truth is known to lie within bounds.
+    pub fn holds_within(&self, actual: u64, bounds: RangeInclusive<u64>) -> bool {
+        self.holds(actual, actual.clamp(*bounds.start(), *bounds.end()))
     }
 
     /// Fails with both figures, and how far apart they are, unless they agree.
@@ -83,5 +90,12 @@ mod tests {
     #[test]
     fn a_share_and_an_amount_are_both_allowed() {
         assert!(LATENCY.holds(1_030_000, 1_000_000) && !LATENCY.holds(1_030_001, 1_000_000));
+    }
+
+    #[test]
+    fn between_bounds_all_is_true() {
+        let holds = |actual| LATENCY.holds_within(actual, 1_000_000..=2_000_000);
+        assert!(holds(1_500_000) && holds(970_000) && holds(2_040_000));
+        assert!(!holds(969_999) && !holds(2_040_001));
     }
 }

@@ -232,7 +232,7 @@ fn latencies_are_those_of_the_server() -> Result<()> {
     for model in ["threads", "loop"] {
         // A loop serves one at a time: at this pace it has time left.
         for (plan, rate) in [("spin:200", "400"), ("sleep:2000", "200")] {
-            let server = Server::tcp(WORKLOAD, &["--model", model, "--plan", plan])?;
+            let server = Server::tcp(WORKLOAD, &["--model", model, "--poll", "--plan", plan])?;
             // It is about the time between the server's clock and the kernel's end of a call.
             favour(server.pid())?;
             all.push((server, format!("{model}, {plan}"), rate));
@@ -253,9 +253,7 @@ fn latencies_are_those_of_the_server() -> Result<()> {
         requests += each.len();
         off += explain(&seen.document, same_latencies(&each, &answers)).context(what)?;
     }
-    // Between its own clock and the kernel's end of a call a server can lose its CPU, some in a row where the
-    // host takes it away.
-    ensure!(off * 100 <= requests, "{off} of {requests} differ");
+    ensure!(off * 1000 <= requests, "{off} of {requests} differ");
     Ok(())
 }
 
@@ -300,11 +298,12 @@ fn same_latencies(each: &[Each], answers: &Answers) -> Result<usize> {
     let noted = answers.latencies();
     LATENCY.check("p50", seen.p50_ns(), noted.p50_ns())?;
     LATENCY.check("p99", seen.p99_ns(), noted.p99_ns())?;
-    let is_off =
-        |(each, served): &&(&Each, &Served)| !LATENCY.holds(each.served_ns(), served.latency_ns());
+    let is_off = |(each, served): &&(&Each, &Served)| {
+        !LATENCY.holds_within(each.served_ns(), served.bounds_ns())
+    };
     let off: Vec<_> = pairs.iter().filter(is_off).collect();
     for (each, served) in &off {
-        println!("dwell {} ns, the server {} ns", each.served_ns(), served.latency_ns());
+        println!("dwell {} ns, the server {:?} ns", each.served_ns(), served.bounds_ns());
     }
     let at = |share| (seen.at(share) as f64 / 1e3, noted.at(share) as f64 / 1e3);
     println!(

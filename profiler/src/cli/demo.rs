@@ -9,14 +9,16 @@ use super::attach;
 use crate::demo::{Stage, downstream, load, serve};
 use crate::target::Selector;
 
+/// How long the processes of the demo live beyond its window, should nobody end them. Attaching takes a second, and
+/// in an emulated machine, whose kernel verifies the probes as slowly as it does everything, half a minute.
+const SPARE: Duration = Duration::from_secs(120);
+
 /// Runs `dwell demo`.
 ///
 /// # Errors
 /// One that says what to do.
 pub fn run(demo: Demo) -> Result<()> {
-    // The processes end by themselves a little after the window, whatever becomes of this one.
-    let life = demo.duration + Duration::from_secs(15);
-    let stage = Stage::set(life)?;
+    let stage = Stage::set(demo.duration + SPARE)?;
     let selector = Selector::Pids(vec![stage.server_pid()]);
     let profile = attach::profile(attach::options(selector, demo.duration))?;
     attach::print(&profile, demo.json)?;

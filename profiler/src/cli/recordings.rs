@@ -81,7 +81,7 @@ impl Missing {
         // Most data has no symbol in any file: what lies in no variable is not missed.
         if places > 0 {
             let path = wanted.paths.first().map_or("", String::as_str);
-            let name = path.rsplit('/').next().unwrap_or(path);
+            let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("a file");
             list.push((places, format!("{name} (build id {build})")));
         }
     }

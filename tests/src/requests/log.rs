@@ -2,6 +2,7 @@
 //! who reads it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -10,12 +11,16 @@ use anyhow::{Context, Error, Result};
 /// A request, as the server that answered it saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// Just after the read(2) that completed it (CLOCK_MONOTONIC).
+    /// Just before the read(2) that completed it (CLOCK_MONOTONIC).
+    pub reading_ns: u64,
+    /// Just after it.
     pub received_ns: u64,
     /// When the thread that answered it began with it; later than the receipt where it was handed
     /// over, or came together with another one.
     pub began_ns: u64,
-    /// Just after the write(2) of its answer (CLOCK_MONOTONIC).
+    /// Just before the write(2) of its answer.
+    pub sending_ns: u64,
+    /// Just after it.
     pub sent_ns: u64,
     /// CPU time of the thread that answered it, in between.
     pub cpu_ns: u64,
@@ -54,6 +59,13 @@ impl Served {
         self.sent_ns.saturating_sub(self.received_ns)
     }
 
+    /// How long it can have taken from the end of the one call to the end of the other, inside the kernel: a
+    /// server that loses its CPU beside its clock does not know better. Of use where the read did not wait.
+    pub fn bounds_ns(&self) -> RangeInclusive<u64> {
+        let least = self.sending_ns.saturating_sub(self.received_ns);
+        least..=self.sent_ns.saturating_sub(self.reading_ns).max(least)
+    }
+
     /// Between the receipt and the beginning.
     pub fn handover_ns(&self) -> u64 {
         self.began_ns.saturating_sub(self.received_ns)
@@ -74,8 +86,10 @@ pub fn escape(path: &[u8]) -> String {
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { received_ns, began_ns, sent_ns, cpu_ns, part_ns, connection, tid, path } = self;
-        write!(f, "{received_ns} {began_ns} {sent_ns} {cpu_ns} {part_ns} {connection} {tid} {path}")
+        let Self { reading_ns, received_ns, began_ns, sending_ns, sent_ns, .. } = self;
+        let Self { cpu_ns, part_ns, connection, tid, path, .. } = self;
+        write!(f, "{reading_ns} {received_ns} {began_ns} {sending_ns} {sent_ns} ")?;
+        write!(f, "{cpu_ns} {part_ns} {connection} {tid} {path}")
     }
 }
 
@@ -85,8 +99,10 @@ impl FromStr for Served {
     fn from_str(line: &str) -> Result<Self> {
         let mut words = Words(line);
         Ok(Self {
+            reading_ns: words.number()?,
             received_ns: words.number()?,
             began_ns: words.number()?,
+            sending_ns: words.number()?,
             sent_ns: words.number()?,
             cpu_ns: words.number()?,
             part_ns: words.number()?,
@@ -155,8 +171,10 @@ mod tests {
 
     fn served() -> Served {
         Served {
+            reading_ns: 8,
             received_ns: 10,
             began_ns: 12,
+            sending_ns: 27,
             sent_ns: 30,
             cpu_ns: 7,
             part_ns: 5,

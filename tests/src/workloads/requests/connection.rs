@@ -26,6 +26,7 @@ pub struct Request {
     pub connection: u32,
     /// In the order of their receipt, over all connections, from 1.
     pub number: u64,
+    pub reading_ns: u64,
     pub received_ns: u64,
     pub path: Vec<u8>,
 }
@@ -45,6 +46,10 @@ impl Connection {
         mut serve: impl FnMut(Request) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut buffer = [0; READ];
+        if service.polls {
+            self.stream.wait_for_data()?;
+        }
+        let reading_ns = monotonic_ns();
         let read = self.stream.read(&mut buffer)?;
         let received_ns = monotonic_ns();
         if read == 0 {
@@ -54,7 +59,7 @@ impl Connection {
         while let Some(path) = self.inbox.take().map_err(|_| io::ErrorKind::InvalidData)? {
             let number = service.admit().ok_or(io::ErrorKind::ConnectionAborted)?;
             let (stream, connection) = (self.stream.clone(), self.number);
-            serve(Request { stream, connection, number, received_ns, path })?;
+            serve(Request { stream, connection, number, reading_ns, received_ns, path })?;
         }
         Ok(())
     }

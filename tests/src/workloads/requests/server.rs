@@ -35,6 +35,9 @@ pub struct Serve {
     /// in their order.
     #[arg(long = "plan", value_name = "PLAN")]
     plans: Vec<Plan>,
+    /// Wait with poll(2) before each read(2), so that the log tells how long that took.
+    #[arg(long)]
+    poll: bool,
     /// Where to write, at the end, when each request came and was answered.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -47,7 +50,7 @@ impl Serve {
         let uneven = self.plans.iter().any(|plan| matches!(plan, Plan::Uneven { .. }));
         ensure!(!uneven || self.model != Model::Loop, "a loop has one thread: nothing is uneven");
         let ending = Ending::prepare()?;
-        let service = Arc::new(Service::new(stage, self.plans, self.log.is_some())?);
+        let service = Arc::new(Service::new(stage, self.plans, self.log.is_some(), self.poll)?);
         let listener = Arc::new(self.place.listen()?);
         models::start(self.model, self.workers, listener.clone(), &service)?;
         match listener.port()? {

@@ -31,6 +31,8 @@ pub struct Service {
     /// To append to, where a plan does that.
     file: Option<(File, TempDir)>,
     is_logged: bool,
+    /// Its threads wait with poll(2) before they read.
+    pub polls: bool,
     is_ending: AtomicBool,
     connections: AtomicU32,
     /// Requests that came.
@@ -55,12 +57,13 @@ pub struct Worker {
 
 impl Service {
     /// That serves each request by these steps.
-    pub fn new(stage: &Stage, plans: Vec<Plan>, is_logged: bool) -> Result<Self> {
+    pub fn new(stage: &Stage, plans: Vec<Plan>, is_logged: bool, polls: bool) -> Result<Self> {
         let writes = plans.iter().any(|plan| matches!(plan, Plan::Fsync { .. }));
         Ok(Self {
             file: writes.then(|| new_file(stage)).transpose()?,
             plans,
             is_logged,
+            polls,
             is_ending: AtomicBool::new(false),
             connections: AtomicU32::new(0),
             admitted: AtomicU64::new(0),
@@ -133,24 +136,40 @@ impl Worker {
         let service = self.service.clone();
         let (began_ns, cpu_ns) = (monotonic_ns(), thread_cpu_ns());
         let part_ns = service.plans.iter().map(|plan| self.step(plan, request)).sum();
+        let sending_ns = monotonic_ns();
         let sent = request.stream.send(ANSWER);
         let sent_ns = monotonic_ns();
         if sent.is_ok() {
             let cpu_ns = thread_cpu_ns() - cpu_ns;
-            self.note(request, began_ns, sent_ns, cpu_ns, part_ns);
+            self.note(request, (began_ns, sending_ns, sent_ns), (cpu_ns, part_ns));
             service.answered.fetch_add(1, Ordering::SeqCst);
         }
         service.finished.fetch_add(1, Ordering::SeqCst);
         sent
     }
 
-    fn note(&self, request: &Request, began_ns: u64, sent_ns: u64, cpu_ns: u64, part_ns: u64) {
+    fn note(
+        &self,
+        request: &Request,
+        (began_ns, sending_ns, sent_ns): (u64, u64, u64),
+        (cpu_ns, part_ns): (u64, u64),
+    ) {
         if !self.service.is_logged {
             return;
         }
-        let &Request { received_ns, connection, .. } = request;
-        let (tid, path) = (thread_id(), escape(&request.path));
-        let row = Served { received_ns, began_ns, sent_ns, cpu_ns, part_ns, connection, tid, path };
+        let &Request { reading_ns, received_ns, connection, .. } = request;
+        let row = Served {
+            reading_ns,
+            received_ns,
+            began_ns,
+            sending_ns,
+            sent_ns,
+            cpu_ns,
+            part_ns,
+            connection,
+            tid: thread_id(),
+            path: escape(&request.path),
+        };
         lock(&self.notes).push(row);
     }
 

@@ -133,6 +133,12 @@ impl Stream {
         }
     }
 
+    /// Waits until there is something to read.
+    pub fn wait_for_data(&self) -> io::Result<()> {
+        while poll(&mut [wanted(self, libc::POLLIN)], FULL)? == 0 {}
+        Ok(())
+    }
+
     /// Lets reads fail that wait for longer.
     pub fn limit_reads(&self, to: Duration) -> io::Result<()> {
         let time = libc::timeval {
