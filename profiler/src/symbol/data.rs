@@ -15,7 +15,7 @@ use super::{Process, Symbolizer};
 use crate::model::Place;
 
 /// A variable of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Variable {
     /// Virtual address.
     pub address: u64,
@@ -34,17 +34,17 @@ pub(super) fn variables(module: &Module) -> Vec<Variable> {
         return Vec::new();
     }
     let read = || {
-        let own = variables_of(&module.path());
-        match (&module.debug_file, own.is_empty()) {
-            (Some(separate), true) => variables_of(separate),
-            _ => own,
-        }
+        // A stripped library still names the few that others use.
+        let mut all = variables_of(&module.path());
+        all.extend(module.debug_file.iter().flat_map(|separate| variables_of(separate)));
+        all
     };
     let mut variables = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         module.broken.set(true);
         Vec::new()
     });
-    variables.sort_by_key(|variable| variable.address);
+    variables.sort();
+    variables.dedup();
     variables
 }
 

@@ -44,10 +44,29 @@ pub enum NoNames {
 struct Candidate {
     module: Module,
     path: PathBuf,
+    origin: Origin,
+}
+
+/// Where a file was found; those of a later one come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// Where debug information is installed.
+    Installed,
+    /// At a path that was recorded.
+    Stored,
     /// In a folder that the user has named.
-    is_chosen: bool,
+    Chosen,
+}
+
+impl Candidate {
     /// Its debug information may be read without the caution that files of a target need.
-    is_trusted: bool,
+    fn is_trusted(&self) -> bool {
+        self.origin != Origin::Stored
+    }
+
+    fn has_debug(&self) -> bool {
+        self.module.shape.as_ref().is_some_and(|shape| shape.has_debug)
+    }
 }
 
 impl SymbolFiles {
@@ -86,16 +105,15 @@ impl SymbolFiles {
         Ok(names)
     }
 
-    /// The file that names most, with debug information from whichever has some.
+    /// The first file that can name anything, and of a folder the one that names most, with debug information from
+    /// the first that has some. Where the file that was recorded is still there, names are those of a live report.
     fn find(&mut self, build: &BuildId, paths: &BTreeSet<String>) -> Result<Module, NoNames> {
         let mut all = self.candidates(build, paths);
-        let has_debug =
-            |one: &&Candidate| one.module.shape.as_ref().is_some_and(|shape| shape.has_debug);
-        let debug = all.iter().filter(|one| one.is_trusted).find(has_debug);
+        let debug = all.iter().find(|one| one.is_trusted() && one.has_debug());
         let debug = debug.map(|one| one.path.clone());
         let worth = |one: &Candidate| {
             let symbols = one.module.symbols();
-            (one.module.may_name, symbols > 0, one.is_chosen, symbols)
+            (one.module.may_name, symbols > 0, one.origin, symbols)
         };
         // Of equals the first.
         let best = (0..all.len()).rev().max_by_key(|&place| worth(&all[place]));
@@ -111,15 +129,15 @@ impl SymbolFiles {
         let folders = &self.folders;
         let index = self.index.get_or_insert_with(|| index(folders));
         let chosen = index.get(build).into_iter().flatten().take(MOST_ALIKE);
-        let chosen = chosen.map(|path| (path.clone(), open_regular(path), true, true));
+        let chosen = chosen.map(|path| (path.clone(), open_regular(path), Origin::Chosen));
         let stored = paths.iter().take(MOST_ALIKE).map(PathBuf::from);
-        let stored = stored.map(|path| (path.clone(), open_stored(&path), false, false));
+        let stored = stored.map(|path| (path.clone(), open_stored(&path), Origin::Stored));
         let installed = installed(build);
-        let installed = (installed.clone(), open_regular(&installed), false, true);
+        let installed = (installed.clone(), open_regular(&installed), Origin::Installed);
         let all = chosen.chain(stored).chain([installed]);
-        let opened = all.filter_map(|(path, file, is_chosen, is_trusted)| {
+        let opened = all.filter_map(|(path, file, origin)| {
             let module = module(file.ok()?, &path, build)?;
-            Some(Candidate { module, path, is_chosen, is_trusted })
+            Some(Candidate { module, path, origin })
         });
         opened.collect()
     }
@@ -195,7 +213,7 @@ mod tests {
         let found = names(&[], &at, &[&path]);
         let functions = found.as_ref().expect("the file is here").functions.values().next();
         let last = functions.and_then(|functions| functions.last());
-        assert!(last.is_some_and(|(name, _)| name.ends_with("files::index")), "{found:?}");
+        assert!(last.is_some_and(|(name, _)| name.ends_with("index")), "{found:?}");
         // Whichever of the paths it is.
         assert_eq!(names(&[], &at, &["/nothing/here", &path]), found);
         assert_eq!(names(&[], &at, &["/nothing/here"]), Err(NoNames::NoFile));
