@@ -17,7 +17,7 @@ use super::{
 };
 
 /// A process that is forgotten ends by itself.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(3000);
 const STACK: usize = 32 * 1024;
 /// Of so many threads one comes and goes, the others stay parked.
 const PARKED_TO_ACTIVE: usize = 10;
