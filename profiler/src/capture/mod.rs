@@ -13,6 +13,7 @@ mod name;
 mod read;
 mod restore;
 mod thing;
+mod things;
 mod visit;
 mod write;
 

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::restore::{CodeFiles, Thing, Things};
 use super::thing::{self, Kind, ThingId};
+use super::things::{CodeFiles, Thing, Things};
 use crate::model::{BuildId, CodeAddress, Nameless, Names, Place};
 
 /// Bytes of names that are put into stacks at most. A hostile file could have the same few functions inlined

@@ -10,8 +10,9 @@ use rusqlite::Connection;
 use super::connect::connect;
 use super::figures::Table;
 use super::name;
-use super::restore::{Thing, Things, restore};
+use super::restore::restore;
 use super::thing::{Kind, ThingId};
+use super::things::{Thing, Things};
 use super::write::{LATER, NAMES};
 use crate::model::{BuildId, Nameless, Names, Nanos, Profile, Window};
 

@@ -10,28 +10,14 @@ use serde::Deserialize;
 
 use super::figures::{Figures, Table};
 use super::thing::{self, Kind, ThingId};
+use super::things::{CodeFiles, Things, body};
 use super::visit::{Class, MOST, Visit, Visitor};
 use super::{DISTRIBUTION, PRESENT};
 use crate::model::{
-    AffinityGroup, Blame, CodeAddress, CodeFile, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing,
-    Durations, Frame, Futex, Holds, Host, KernelLock, Latency, Nanos, Place, Profile, Queue,
-    Reason, ReasonId, StateTimes, Stuck, Target, ThreadBooks, Trust, Wait, WaitId, WaitObject,
-    WakerCount, Window,
+    AffinityGroup, Blame, CpuQuota, CpuSupply, CpuUse, CpuWait, Doing, Durations, Frame, Futex,
+    Holds, Host, KernelLock, Latency, Nanos, Place, Profile, Queue, Reason, ReasonId, StateTimes,
+    Stuck, Target, ThreadBooks, Trust, Wait, WaitId, WaitObject, WakerCount, Window,
 };
-
-/// A thing that has been read.
-#[derive(Clone, Debug)]
-pub struct Thing {
-    /// Its sort.
-    pub kind: Kind,
-    /// What it belongs to.
-    pub parent: Option<ThingId>,
-    /// JSON.
-    pub body: String,
-}
-
-/// All things of a recording, in the order of their numbers.
-pub type Things = std::collections::BTreeMap<u32, Thing>;
 
 /// Puts the profile of a window together, whose ends have these figures.
 ///
@@ -51,29 +37,6 @@ pub fn restore(things: &Things, window: Window, before: &Table, after: &Table) -
     };
     restorer.sort_out();
     restorer.profile(window)
-}
-
-/// What is written down of a thing of this sort.
-pub fn body<T: for<'a> Deserialize<'a>>(things: &Things, id: ThingId, kind: Kind) -> Result<T> {
-    let thing = things.get(&id.0).filter(|thing| thing.kind == kind);
-    let thing = thing.with_context(|| format!("a {} is missing", kind.word()))?;
-    serde_json::from_str(&thing.body).with_context(|| format!("a {} cannot be read", kind.word()))
-}
-
-/// Programs and libraries that have been read.
-#[derive(Default)]
-pub struct CodeFiles(HashMap<ThingId, Arc<CodeFile>>);
-
-impl CodeFiles {
-    /// A place in one of them.
-    pub fn place(&mut self, things: &Things, file: ThingId, address: u64) -> Result<CodeAddress> {
-        if let Some(file) = self.0.get(&file) {
-            return Ok(CodeAddress { file: Arc::clone(file), address });
-        }
-        let read: Arc<CodeFile> = Arc::new(body(things, file, Kind::CodeFile)?);
-        self.0.insert(file, Arc::clone(&read));
-        Ok(CodeAddress { file: read, address })
-    }
 }
 
 struct Restorer<'a> {

@@ -12,8 +12,8 @@ use crate::model::{BuildId, Nameless, Names};
 
 /// Most bytes of symbols of one file that are read.
 const MOST_SYMBOLS: u64 = 128 << 20;
-/// Most bytes of names of one build.
-const MOST_NAMES: usize = 64 << 20;
+/// Most bytes of names that are given in all: a hostile recording could ask for those of every program here.
+const MOST_NAMES: usize = 256 << 20;
 /// Most files of one build that are looked at: of a folder, and of paths that were recorded.
 const MOST_ALIKE: usize = 16;
 /// How deep folders are searched, and how many files in them are looked at.
@@ -29,6 +29,8 @@ pub struct SymbolFiles {
     folders: Vec<PathBuf>,
     /// Files in those, once they were needed.
     index: Option<HashMap<BuildId, Vec<PathBuf>>>,
+    /// Bytes of names that may still be given.
+    room: usize,
 }
 
 /// Why a build cannot be named.
@@ -72,7 +74,7 @@ impl Candidate {
 impl SymbolFiles {
     /// With folders in which files are looked for, and in those inside; reads none yet.
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, index: None }
+        Self { folders, index: None, room: MOST_NAMES }
     }
 
     /// Names what files here can name. None of them is open afterwards.
@@ -83,15 +85,13 @@ impl SymbolFiles {
         let module = self.find(build, &wanted.paths)?;
         let resolver = Resolver::new();
         let mut names = Names::default();
-        let mut bytes = 0;
         for &address in &wanted.code {
             let functions = resolver.resolve(&module, address).into_iter();
             let functions: Vec<(String, bool)> =
                 functions.map(|name| (name.function, name.inlined)).collect();
-            bytes += functions.iter().map(|(name, _)| name.len()).sum::<usize>();
-            if bytes > MOST_NAMES {
-                break;
-            }
+            let bytes = functions.iter().map(|(name, _)| name.len()).sum::<usize>();
+            let Some(room) = self.room.checked_sub(bytes) else { break };
+            self.room = room;
             if !functions.is_empty() {
                 names.functions.insert(address, functions);
             }

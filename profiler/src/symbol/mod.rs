@@ -13,6 +13,7 @@ mod clean;
 mod data;
 mod demangle;
 mod files;
+mod frame;
 mod inspect;
 mod kernel;
 mod maps;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use clean::clean;
 pub use files::{NoNames, SymbolFiles};
+pub use frame::Frame;
 pub use walk::{StackMemory, Start, Walk};
 
 use profiler_common::unwind::Row;
@@ -43,8 +45,6 @@ use perf_map::{Bounds, PerfMap};
 use resolve::{Name, Resolver};
 use unwind::{FRAME_POINTER, UNKNOWN};
 use vdso::Vdso;
-
-use crate::model::CodeAddress;
 
 /// Most code regions remembered of all processes together; one takes about 120 bytes.
 const MOST_REGIONS: usize = 1 << 20;
@@ -62,60 +62,6 @@ const PERF_MAP_EVERY: Duration = Duration::from_millis(100);
 /// target with tens of thousands of mappings that shows ever new addresses that lie nowhere would
 /// otherwise keep the collector busy with nothing else.
 const REREAD_SHARE: u32 = 20;
-
-/// A function at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Demangled name, safe for a terminal; nothing if the address has no name.
-    pub function: Option<String>,
-    /// Base name of the program or library, or `[vdso]`, `[jit]`, `[kernel]`; nothing if unknown.
-    pub module: Option<String>,
-    /// Bytes from the start of the function to the address; without a function, from the start
-    /// of the module. An inlined function has no start: it gets the offset in the function that
-    /// it was inlined into.
-    pub offset: u64,
-    /// The address as it was given.
-    pub address: u64,
-    /// The function was inlined into that of the next frame, which has the same address.
-    pub inlined: bool,
-    /// Source file and line, where debug information has them.
-    pub file_line: Option<(String, u32)>,
-    /// Without a function: where the code lies, for whoever names it later.
-    pub code: Option<CodeAddress>,
-}
-
-impl Frame {
-    /// A frame without any name.
-    fn unknown(address: u64) -> Self {
-        Self {
-            function: None,
-            module: None,
-            offset: 0,
-            address,
-            inlined: false,
-            file_line: None,
-            code: None,
-        }
-    }
-
-    /// A frame of which only the module is known.
-    fn in_module(address: u64, module: &str, offset: u64) -> Self {
-        Self { module: Some(module.to_owned()), offset, ..Self::unknown(address) }
-    }
-
-    /// A frame of a named function.
-    fn in_function(address: u64, module: &str, name: Name) -> Self {
-        Self {
-            function: Some(name.function),
-            module: Some(module.to_owned()),
-            offset: name.offset,
-            address,
-            inlined: name.inlined,
-            file_line: name.file_line,
-            code: None,
-        }
-    }
-}
 
 /// What is remembered of a process.
 #[derive(Debug, Default)]

@@ -40,7 +40,12 @@ fn check_inode(file: File, inode: u64) -> io::Result<File> {
 /// # Errors
 /// What opening gave, or `InvalidInput` for a device, FIFO, socket or directory.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    reopen(OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?)
+    reopen(pin(path, 0)?)
+}
+
+/// A descriptor that says which file it is, and opens nothing.
+fn pin(path: &Path, flags: libc::c_int) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | flags).open(path)
 }
 
 /// File systems of the kernel: their files look like regular ones, and reading some of them changes something
@@ -69,7 +74,7 @@ pub(super) fn open_stored(path: &Path) -> io::Result<File> {
     if !path.is_absolute() {
         return Err(refused("not an absolute path"));
     }
-    let pinned = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let pinned = pin(path, 0)?;
     // SAFETY: plain integers, for which zero is a valid value.
     let mut system: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel fills in the structure that is given, which outlives the call.
@@ -88,10 +93,7 @@ pub(super) fn open_stored(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open_regular`]; `ENOSYS` before Linux 5.6.
 pub(super) fn open_in_root(process: &Path, name: &[u8]) -> io::Result<File> {
-    let root = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(process.join("root"))?;
+    let root = pin(&process.join("root"), libc::O_DIRECTORY)?;
     let name = CString::new(name)?;
     // SAFETY: `open_how` is plain integers, for which zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
