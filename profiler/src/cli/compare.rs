@@ -38,20 +38,27 @@ pub fn run(options: &Compare) -> Result<()> {
         add_slices(series, recording, *part, &reading)?;
     }
     drop(reading);
+    let compared = compare_all(&all);
+    if options.json {
+        output::write_json(&view::comparison(&all, &compared))?;
+    } else {
+        output::print_comparison(&all, &compared)?;
+    }
+    // Last: that there is nothing to draw leaves the answer as it is.
     if let (Some(file), [before, after]) = (graph, all.as_slice()) {
         write_graph(file, before, after)?;
     }
-    let compared = compare_all(&all);
-    if options.json {
-        return output::write_json(&view::comparison(&all, &compared));
-    }
-    output::print_comparison(&all, &compared)
+    Ok(())
 }
 
 fn write_graph(file: NewFile, before: &Series, after: &Series) -> Result<()> {
     let stacks = compare_stacks(before, after);
-    let graph = view::flame_graph_of_change([before, after], &stacks).with_context(|| {
-        format!("there is no flame graph: nothing waited inside work in {}", after.name)
+    let graph = view::flame_graph_of_change([before, after], &stacks)?.with_context(|| {
+        format!(
+            "there is no flame graph: nothing waited inside work in {}; \
+             name {} last to see what is gone",
+            after.name, before.name
+        )
     })?;
     file.write(|out| out.write_all(&graph))
 }

@@ -77,7 +77,7 @@ fn content(source: &Source, export: &Export) -> Result<Option<Vec<u8>>> {
     let waits = if export.idle { Waits::All } else { Waits::Working };
     let content = match export.format {
         ExportFormat::Folded => view::folded(profile, waits).into_bytes(),
-        ExportFormat::Flamegraph => view::flame_graph(profile, waits)
+        ExportFormat::Flamegraph => view::flame_graph(profile, waits)?
             .context("there is no flame graph: nothing waited inside work; try --idle")?,
         ExportFormat::Pprof => view::pprof(profile, waits)?,
         ExportFormat::Csv => view::csv(profile, table(export.table))?,

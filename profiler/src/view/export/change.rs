@@ -11,7 +11,7 @@ use std::io;
 use inferno::flamegraph::color::{Color, PaletteMap};
 
 use super::TRUNCATED;
-use super::flame::{Drawing, draw};
+use super::flame::{Drawing, Stack, draw};
 use super::folded::element;
 use crate::analyze::{Change, Series, StackChange, WaitName};
 use crate::model::Nanos;
@@ -24,14 +24,14 @@ const NAME: usize = 30;
 
 /// As SVG: the waits of the second recording, red where there is more of them than in the first, blue where there
 /// is less, by the share that the change is of the larger of the two. What only the first has takes no room: it is
-/// summed up below the title.
+/// summed up below the title. None where nothing waited in the second.
 ///
 /// # Errors
-/// When nothing waited in the second: there is nothing to draw.
+/// Those of inferno.
 pub fn flame_graph_of_change(
     [before, after]: [&Series; 2],
     stacks: &[StackChange<'_>],
-) -> io::Result<Vec<u8>> {
+) -> io::Result<Option<Vec<u8>>> {
     let paths: Vec<Vec<String>> = stacks.iter().map(path).collect();
     let mut boxes = Boxes::new();
     for (path, stack) in paths.iter().zip(stacks) {
@@ -44,13 +44,13 @@ pub fn flame_graph_of_change(
     let gone = stacks.iter().filter(is_gone).map(|stack| stack.before).sum();
     // Whatever a damaged recording says, their sum is a number.
     let most = u64::MAX / stacks.len().max(1) as u64;
-    let lines: Vec<String> = paths
+    let drawn: Vec<Stack> = paths
         .iter()
         .zip(stacks)
         .filter(|(_, stack)| !is_gone(stack))
-        .map(|(path, stack)| line(path, &boxes, (stack.after.round() as u64).min(most)))
+        .map(|(path, stack)| labelled(path, &boxes, (stack.after.round() as u64).min(most)))
         .collect();
-    draw(drawing([before, after], whole, gone), &mut colors(&boxes), &lines)
+    draw(drawing([before, after], whole, gone), &mut colors(&boxes), &drawn)
 }
 
 fn drawing([before, after]: [&Series; 2], whole: Pair, gone: f64) -> Drawing {
@@ -72,11 +72,11 @@ fn drawing([before, after]: [&Series; 2], whole: Pair, gone: f64) -> Drawing {
 /// Each box, by the path to it; the empty one is the whole.
 type Boxes<'a> = BTreeMap<&'a [String], Pair>;
 
-/// A folded stack, this many nanoseconds wide.
-fn line(path: &[String], boxes: &Boxes<'_>, width: u64) -> String {
+/// What is drawn of a path, this many nanoseconds wide.
+fn labelled(path: &[String], boxes: &Boxes<'_>, ns: u64) -> Stack {
     let label = |depth: usize| boxes[&path[..depth]].label(&path[depth - 1]);
     let labels: Vec<String> = (1..=path.len()).map(label).collect();
-    format!("{} {width}", labels.join(";"))
+    Stack { path: labels.join(";"), ns }
 }
 
 /// Colours go by names, so the change is in the name: boxes that share both share the colour as well.

@@ -16,11 +16,11 @@ use crate::view::units::{counted, duration};
 const NEUTRAL: Color = Color { r: 222, g: 222, b: 214 };
 const MILLISECONDS: f64 = 1e-6;
 
-/// As SVG, with its own search and zoom; what was waited for has the colour of its kind.
+/// As SVG, with its own search and zoom; what was waited for has the colour of its kind. None where nothing waited.
 ///
 /// # Errors
-/// When nothing waited: there is nothing to draw.
-pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Vec<u8>> {
+/// Those of inferno.
+pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Option<Vec<u8>>> {
     let rows = waits(profile, which);
     let paths: Vec<(Vec<String>, &TopWait)> = rows.iter().map(|wait| (path(wait), wait)).collect();
     let mut colors = PaletteMap::default();
@@ -34,8 +34,8 @@ pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Vec<u8>> {
             colors.insert(cause, color(wait));
         }
     }
-    let lines: Vec<String> =
-        paths.iter().map(|(path, wait)| format!("{} {}", path.join(";"), wait.total.0)).collect();
+    let stacks: Vec<Stack> =
+        paths.iter().map(|(path, wait)| Stack { path: path.join(";"), ns: wait.total.0 }).collect();
     let drawing = Drawing {
         title: format!("Where {} waits", profile.target.description),
         subtitle: format!(
@@ -48,7 +48,7 @@ pub fn flame_graph(profile: &Profile, which: Waits) -> io::Result<Vec<u8>> {
         count_name: "ms".to_owned(),
         factor: MILLISECONDS,
     };
-    draw(drawing, &mut colors, &lines)
+    draw(drawing, &mut colors, &stacks)
 }
 
 /// What stands around the boxes.
@@ -63,11 +63,28 @@ pub struct Drawing {
     pub factor: f64,
 }
 
-/// As SVG, from folded stacks.
+/// A stack as inferno reads it.
+pub struct Stack {
+    /// From the outermost to the innermost, with `;` between.
+    pub path: String,
+    /// How wide it is.
+    pub ns: u64,
+}
+
+/// As SVG; none where the stacks have no width.
 ///
 /// # Errors
-/// When there is nothing to draw.
-pub fn draw(drawing: Drawing, colors: &mut PaletteMap, lines: &[String]) -> io::Result<Vec<u8>> {
+/// Those of inferno.
+pub fn draw(
+    drawing: Drawing,
+    colors: &mut PaletteMap,
+    stacks: &[Stack],
+) -> io::Result<Option<Vec<u8>>> {
+    if stacks.iter().all(|stack| stack.ns == 0) {
+        return Ok(None);
+    }
+    let lines: Vec<String> =
+        stacks.iter().map(|stack| format!("{} {}", stack.path, stack.ns)).collect();
     let mut options = Options::default();
     options.title = drawing.title;
     options.subtitle = Some(drawing.subtitle);
@@ -79,7 +96,7 @@ pub fn draw(drawing: Drawing, colors: &mut PaletteMap, lines: &[String]) -> io::
     options.direction = Direction::Straight;
     let mut svg = Vec::new();
     from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-    Ok(svg)
+    Ok(Some(svg))
 }
 
 fn color(wait: &TopWait) -> Color {
