@@ -150,12 +150,8 @@ fn release_stack(holder: &mut ThreadEntry, scratch: &mut Scratch) -> u64 {
     if holder.record.flags & FLAG_KERNEL_THREAD != 0 {
         return 0;
     }
-    match Saved::of_current() {
-        Some(saved) => {
-            stack::user(&saved.position(), &mut holder.record, &mut holder.memo, scratch)
-        }
-        None => 0,
-    }
+    let position = Saved::of_current().position();
+    stack::user(&position, &mut holder.record, &mut holder.memo, scratch)
 }
 
 /// The part of the wait in which the thread was in `span` itself.

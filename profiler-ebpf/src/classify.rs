@@ -7,7 +7,7 @@ use profiler_common::object::{
 use profiler_common::state::State;
 use profiler_common::syscall::{CLASSES, COUNT, Class};
 use profiler_common::thread::{FLAG_EXITING, FLAG_KERNEL_THREAD, FileMemo, OpenWait, ThreadRecord};
-use profiler_common::unwind::{Position, StackMemo};
+use profiler_common::unwind::StackMemo;
 use profiler_common::wait::{NO_SYSCALL, WaitKey};
 
 use crate::file::{self, File, Nature};
@@ -58,22 +58,19 @@ pub fn classify(
     record.open.key = blank(record.serial);
     record.open.peer_port = 0;
     record.open.value = 0;
-    let mut position = Position::default();
-    if blocked.flags & FLAG_KERNEL_THREAD == 0 {
-        let saved = Saved::of_current();
-        let syscall = saved.and_then(Saved::syscall);
-        describe(blocked, syscall, &mut record.open, &mut record.memo, scratch);
-        if let Some(saved) = saved {
-            position = saved.position();
-        }
+    // A kernel thread stands nowhere in user space.
+    let is_user = blocked.flags & FLAG_KERNEL_THREAD == 0;
+    let saved = Saved::of_current();
+    if is_user {
+        describe(blocked, saved, &mut record.open, &mut record.memo, scratch);
     }
     if record.open.key.kind == State::Kernel as u8 {
         let side = stack::kernel(context, scratch);
         record.open.key.object = side.function;
         record.open.key.stack = side.stack;
     }
-    // A kernel thread stands nowhere.
-    if position.ip != 0 && blocked.flags & FLAG_EXITING == 0 {
+    let position = saved.position();
+    if is_user && position.ip != 0 && blocked.flags & FLAG_EXITING == 0 {
         record.open.key.stack = stack::user(&position, record, stacks, scratch);
     }
 }
@@ -90,7 +87,7 @@ pub fn blank(serial: u32) -> WaitKey {
 #[inline(always)]
 pub fn describe(
     blocked: Blocked,
-    syscall: Option<Syscall>,
+    saved: &Saved,
     open: &mut OpenWait,
     memo: &mut FileMemo,
     scratch: &mut Scratch,
@@ -102,7 +99,7 @@ pub fn describe(
     if blocked.flags & FLAG_EXITING != 0 {
         return;
     }
-    let Some(syscall) = syscall else {
+    let Some(syscall) = saved.syscall() else {
         page_fault(blocked, open, scratch);
         return;
     };

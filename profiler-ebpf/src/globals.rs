@@ -140,7 +140,7 @@ impl Field {
 
     /// Reads this field of the structure at `base`.
     #[inline(always)]
-    pub fn read<T: Default>(self, base: u64) -> T {
+    pub fn read<T: Default + Copy>(self, base: u64) -> T {
         match self.of(base) {
             Some(address) => crate::task::read(address),
             None => T::default(),

@@ -128,7 +128,7 @@ fn mysql(at: u32, text: &mut Text) -> bool {
 /// Copies the first bytes from where the system call has put them.
 #[inline(always)]
 fn fetch(length: u32, text: &mut Text) -> bool {
-    let Some(call) = Saved::of_current().and_then(Saved::syscall) else { return false };
+    let Some(call) = Saved::of_current().syscall() else { return false };
     text.buffer = match call.number {
         // `struct msghdr` has the list as its third word (include/linux/socket.h).
         RECVMSG => user_word(user_word(call.second + 16)),

@@ -43,9 +43,9 @@ pub struct Syscall {
 }
 
 impl Saved {
-    /// Of the current thread. Not for kernel threads, which have none.
+    /// Of the current thread. Those of kernel threads say nothing.
     #[inline(always)]
-    pub fn of_current() -> Option<&'static Saved> {
+    pub fn of_current() -> &'static Saved {
         // SAFETY: the current task outlives the program.
         unsafe { Self::of(bpf_get_current_task_btf().cast()) }
     }
@@ -55,9 +55,10 @@ impl Saved {
     /// # Safety
     /// `task` must be a trusted `task_struct` pointer.
     #[inline(always)]
-    pub unsafe fn of(task: *mut aya_ebpf::bindings::task_struct) -> Option<&'static Saved> {
-        // SAFETY: as the caller promises; the verifier checks it.
-        unsafe { (bpf_task_pt_regs(task) as *const Saved).as_ref() }
+    pub unsafe fn of(task: *mut aya_ebpf::bindings::task_struct) -> &'static Saved {
+        // SAFETY: as the caller promises, and the verifier checks. They are a place at the end of the task's
+        // stack, which every task has (`task_pt_regs`, arch/x86/include/asm/processor.h).
+        unsafe { &*(bpf_task_pt_regs(task) as *const Saved) }
     }
 
     /// The system call it is inside of; for 32-bit code one without a number.

@@ -1,5 +1,7 @@
 //! Reads `task_struct` and what hangs on it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use profiler_common::kernel::task_flag;
 use profiler_common::thread::Comm;
@@ -11,23 +13,24 @@ use crate::maps;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Task(pub u64);
 
-/// Reads kernel memory; zero, and counted, where it cannot be read.
+/// Reads kernel memory; zero, and counted, where it cannot be read. Of types that all bytes are a value of.
 #[inline(always)]
-pub fn read<T: Default>(address: u64) -> T {
-    let mut value = T::default();
+pub fn read<T: Default + Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination is a local of that size; the helper checks the source.
     let result = unsafe {
         bpf_probe_read_kernel(
-            (&raw mut value).cast(),
+            value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
             address as *const core::ffi::c_void,
         )
     };
     if result != 0 {
         count_failed_read();
-        return T::default();
     }
-    value
+    // SAFETY: the helper writes all of it, zeroes where it fails (`bpf_probe_read_kernel_common`,
+    // kernel/trace/bpf_trace.c).
+    unsafe { value.assume_init() }
 }
 
 /// Reads a name that ends with a NUL, or where there is no more place.

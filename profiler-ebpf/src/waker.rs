@@ -47,7 +47,7 @@ fn did_it(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
     if task.is_kernel_thread() {
         return on_own_stack;
     }
-    match Saved::of_current().and_then(Saved::syscall) {
+    match Saved::of_current().syscall() {
         // What ends a wait for a futex, or a sleep, out of an interrupt is a timer.
         Some(syscall) => on_own_stack || (is_delivered && delivers(syscall.number)),
         // User code was interrupted, or faults.

@@ -91,10 +91,9 @@ fn describe(task: Task, pointer: *mut task_struct, state: u32, record: &mut Thre
     let mut seed = OpenWait { key: classify::blank(record.serial), ..OpenWait::default() };
     if blocked.flags & FLAG_KERNEL_THREAD == 0 {
         // SAFETY: the iterator hands out trusted pointers.
-        if let Some(saved) = unsafe { Saved::of(pointer) } {
-            record.seed_position = saved.position();
-            classify::describe(blocked, saved.syscall(), &mut seed, &mut memo, scratch);
-        }
+        let saved = unsafe { Saved::of(pointer) };
+        record.seed_position = saved.position();
+        classify::describe(blocked, saved, &mut seed, &mut memo, scratch);
     }
     if seed.key.kind == State::Kernel as u8 {
         // SAFETY: as above.
