@@ -247,3 +247,11 @@ pub fn slot(index: u32, length: usize) -> usize {
     let index = unsafe { core::ptr::read_volatile(&raw const index) } as usize;
     if index < length { index } else { 0 }
 }
+
+/// Zeroes words, one after the other; an array of zeroes would be a call of `memset` (see `main.rs`).
+#[inline(always)]
+pub fn zero<const N: usize>(words: &mut [u64; N]) {
+    for word in words {
+        *word = 0;
+    }
+}

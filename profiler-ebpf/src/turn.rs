@@ -88,7 +88,7 @@ fn begin(entry: &ThreadEntry, conn: &mut Conn, task: u64, now: u64) {
     turn.parts.peers_ns = 0;
     turn.parts.queued_ns = 0;
     turn.parts.behind_ns = 0;
-    turn.parts.own_ns = [0; State::COUNT];
+    maps::zero(&mut turn.parts.own_ns);
     turn.parts.own_sum_ns = 0;
     if turn.calls_count != 0 {
         turn.calls =
@@ -214,7 +214,7 @@ fn was_answered(entry: &ThreadEntry, conn: &mut Conn) {
     turn.first_sent_ns = conn.answer_ns;
     turn.last_sent_ns = conn.answer_ns;
     turn.longest.ns = 0;
-    turn.parts.own_ns = [0; State::COUNT];
+    maps::zero(&mut turn.parts.own_ns);
     turn.parts.own_sum_ns = 0;
     // The clock was read before the request was known to be received.
     turn.parts.handed_ns = conn.answer_ns.saturating_sub(turn.received_ns);
@@ -235,7 +235,7 @@ fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
         parked = 0;
     }
     conn.turn.header.reserved |= TURN_HANDED_OVER;
-    conn.turn.parts.own_ns = [0; State::COUNT];
+    maps::zero(&mut conn.turn.parts.own_ns);
     conn.turn.parts.own_sum_ns = 0;
     conn.turn.longest.ns = 0;
     let taken = if since == 0 || (parked != 0 && parked < received) {

@@ -148,9 +148,6 @@ fn flags(root: &Path, toolchain: &Toolchain, target: &Path) -> OsString {
     [
         linker,
         "-Clink-arg=--btf".into(),
-        // bpf-linker asks LLVM to keep the order of copies, and LLVM then calls `memset` for any zeroes, which
-        // here writes byte by byte (docs/cost.md).
-        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
         "-Cdebuginfo=2".into(),
         // Passed on to bpf-linker as --cpu=v3: 32-bit registers, jumps on them, and atomics.
         "-Ctarget-cpu=v3".into(),
