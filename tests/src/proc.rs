@@ -45,6 +45,14 @@ pub fn favour(pid: u32) -> Result<()> {
     Ok(())
 }
 
+/// What a hypervisor has taken from all CPUs so far; 0 where none says so.
+pub fn stolen_ns() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    // `cpu user nice system idle iowait irq softirq steal …`, in ticks of 10 ms (USER_HZ).
+    let ticks = stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok());
+    ticks.unwrap_or(0) * 10_000_000
+}
+
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may itself hold spaces and parentheses.

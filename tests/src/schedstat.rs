@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use crate::clock;
-use crate::proc::threads_of;
+use crate::proc::{stolen_ns, threads_of};
 
 /// Time between samples.
 const PERIOD: Duration = Duration::from_millis(2);
@@ -30,6 +30,9 @@ pub struct Sampler {
 #[derive(Debug, Default)]
 pub struct Samples {
     threads: BTreeMap<(u32, u32), Series>,
+    /// What a hypervisor took from all CPUs meanwhile. The scheduler leaves it out of a thread's run time
+    /// (`update_rq_clock_task`, kernel/sched/core.c), and nobody knows which thread it was taken from.
+    pub stolen_ns: u64,
 }
 
 /// The samples of one thread.
@@ -121,6 +124,7 @@ fn sample(pids: &[u32], stop: &AtomicBool) -> Samples {
     let mut samples = Samples::default();
     let mut files: BTreeMap<(u32, u32), File> = BTreeMap::new();
     let mut first_round = true;
+    let stolen_before_ns = stolen_ns();
     while !stop.load(Ordering::Relaxed) {
         for &pid in pids {
             follow(pid, &mut files);
@@ -136,6 +140,7 @@ fn sample(pids: &[u32], stop: &AtomicBool) -> Samples {
         first_round = false;
         std::thread::sleep(PERIOD);
     }
+    samples.stolen_ns = stolen_ns() - stolen_before_ns;
     samples
 }
 

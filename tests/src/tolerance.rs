@@ -43,6 +43,11 @@ impl Tolerance {
         self.holds(actual, actual.clamp(*bounds.start(), *bounds.end()))
     }
 
+    /// [`Self::check`] where the truth is known to lie within bounds.
+    pub fn check_within(&self, what: &str, actual: u64, bounds: RangeInclusive<u64>) -> Result<()> {
+        self.check(what, actual, actual.clamp(*bounds.start(), *bounds.end()))
+    }
+
     /// Fails with both figures, and how far apart they are, unless they agree.
     pub fn check(&self, what: &str, actual: u64, expected: u64) -> Result<()> {
         let difference = actual as f64 - expected as f64;

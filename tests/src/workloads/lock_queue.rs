@@ -10,10 +10,10 @@ use super::pthread::Mutex;
 use super::turns::{Turns, take_turns};
 
 const THREADS: usize = 6;
-const HELD_NS: u64 = 5_000_000;
+const HELD_NS: u64 = 20_000_000;
 /// Between two turns: long enough for one of those who wait to get the mutex, so that all who do
-/// not hold it wait.
-const PAUSE_NS: u64 = 500_000;
+/// not hold it wait. A thread that is woken may wait for a CPU, on busy machines for more than half a millisecond.
+const PAUSE_NS: u64 = 2_000_000;
 
 static QUEUE: Mutex = Mutex::new();
 
