@@ -160,6 +160,23 @@ fn its_own_code() {
     );
 }
 
+/// What a hypervisor has taken is running, for all that a thread can tell.
+#[test]
+fn stolen_time_is_not_its_own_code() {
+    let mut profile = fixture::running();
+    profile.cpu.per_cpu = super::super::fixture::cpus(&[1, 1]);
+    assert!(matches!(first(&profile).constraint, Constraint::Running { .. }));
+    // 30 requests ran 80 ms longer than others: 2.4 s.
+    profile.cpu.per_cpu[0].steal_ns = Nanos(2_300_000_000);
+    assert!(matches!(first(&profile).constraint, Constraint::Running { .. }));
+    profile.cpu.per_cpu[0].steal_ns = Nanos(2_500_000_000);
+    let found = of(&profile).finding;
+    assert!(matches!(found, Finding::Unknown(Thin::Nothing)), "{found:?}");
+    // Others were on the CPUs for most of the time.
+    profile.cpu.per_cpu[0].busy_ns = Nanos(60_000_000_000);
+    assert!(matches!(first(&profile).constraint, Constraint::Running { .. }));
+}
+
 #[test]
 fn idle_servers_are_not_constrained() {
     let found = of(&fixture::free()).finding;
