@@ -110,7 +110,7 @@ pub enum Workload {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Six threads in a queue for one mutex, each holding it for 5 ms.
+    /// Six threads in a queue for one mutex, each holding it for 20 ms.
     LockQueue,
     /// Two mutexes, of which hardly anybody has to wait for one.
     LockHotCold,
