@@ -91,6 +91,12 @@ pub struct Past {
     pub kernel_lock: u64,
     /// Since when.
     pub kernel_lock_since_ns: u64,
+    /// Why the last wait took so long that a thread ended which is not followed; 0 for none.
+    pub stranger_reason: u64,
+    /// That thread, in dwell's own PID namespace.
+    pub stranger_tid: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
 }
 
 /// [`Reason::kind`]: the thread that ended the wait is not followed.
@@ -153,6 +159,6 @@ pub struct Blame {
 }
 
 const _: () = assert!(size_of::<Span>() == 64);
-const _: () = assert!(size_of::<Past>() == SPANS * 64 + 64 + 56);
+const _: () = assert!(size_of::<Past>() == SPANS * 64 + 64 + 72);
 const _: () = assert!(size_of::<Reason>() == 64);
 const _: () = assert!(size_of::<BlameKey>() == 32);

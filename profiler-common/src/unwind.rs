@@ -81,11 +81,25 @@ pub const TALLEST_FRAME: u64 = 64 << 20;
 pub const WAYS: usize = 4;
 /// Places on a stack that are remembered; a stack with more of them is walked each time.
 pub const SLOTS: usize = 48;
-/// Words above the stack pointer that are read at once to look at these places; those beyond are
-/// read one by one.
+/// Most words above the stack pointer that are read at once to look at these places.
 pub const NEAR_WORDS: usize = 256;
+/// Words without a place that end those, and words that are read at once beyond. What lies in a wide gap is the
+/// buffer of a function, which nobody may have touched lately.
+pub const NEAR_GAP: u64 = 64;
 /// One of so many known stacks is walked all the same, to see whether it is really the same.
 pub const RECHECK_EVERY: u32 = 64;
+/// Where those were right, more of the same tell little: after so many of a thread's stacks, one of
+/// [`RECHECK_LATER_EVERY`]. A walk takes ten times as long as looking at a known stack.
+pub const RECHECK_OFTEN: u32 = 1024;
+/// See [`RECHECK_OFTEN`].
+pub const RECHECK_LATER_EVERY: u32 = 256;
+
+/// Whether a thread's known stack is to be walked all the same, its `asked`-th.
+#[inline(always)]
+pub fn is_to_be_checked(asked: u32) -> bool {
+    let every = if asked <= RECHECK_OFTEN { RECHECK_EVERY } else { RECHECK_LATER_EVERY };
+    asked.is_multiple_of(every)
+}
 
 /// A stack that a thread has shown before.
 #[repr(C)]
@@ -109,7 +123,7 @@ pub struct KnownStack {
     pub slots: [u16; SLOTS],
     /// Slots in use.
     pub count: u16,
-    /// Words from the stack pointer to the last slot below [`NEAR_WORDS`], that one included.
+    /// Words from the stack pointer to the last slot before a gap of [`NEAR_GAP`], that one included.
     pub near: u16,
     /// Whether `bp` matters.
     pub uses_bp: u16,
@@ -125,7 +139,7 @@ pub struct StackMemo {
     pub ways: [KnownStack; WAYS],
     /// The one that is given up next.
     pub next: u32,
-    /// Stacks asked for, to check one of [`RECHECK_EVERY`].
+    /// Stacks asked for: some are checked, see [`is_to_be_checked`].
     pub asked: u32,
 }
 

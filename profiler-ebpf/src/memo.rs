@@ -1,9 +1,10 @@
 //! The stacks that a thread has shown last: found again without a walk.
 
-use profiler_common::unwind::{KnownStack, NEAR_WORDS, Position, SLOTS, StackMemo, WAYS, fold};
+use profiler_common::unwind::{
+    KnownStack, NEAR_GAP, NEAR_WORDS, Position, SLOTS, StackMemo, WAYS, fold,
+};
 
 use crate::maps::{Scratch, slot};
-use crate::unwind::read_user;
 
 /// What a walk found out about where the stack is anchored.
 #[repr(C)]
@@ -61,16 +62,8 @@ pub fn recall(
 /// line, as it is needed for each way.
 #[inline(never)]
 fn hash_of(known: &KnownStack, words: &mut [u64; NEAR_WORDS]) -> u64 {
-    let near = (known.near as usize).min(NEAR_WORDS);
-    // SAFETY: the buffer is as long as said; the helper checks the source.
-    let result = unsafe {
-        aya_ebpf::helpers::generated::bpf_probe_read_user(
-            words.as_mut_ptr().cast(),
-            (near * 8) as u32,
-            known.sp as *const core::ffi::c_void,
-        )
-    };
-    if result != 0 {
+    let mut window = Window { start: 0, length: (known.near as u32).min(NEAR_WORDS as u32) };
+    if !window.read(known.sp, words) {
         return !known.hash;
     }
     let mut hash = 0;
@@ -79,17 +72,55 @@ fn hash_of(known: &KnownStack, words: &mut [u64; NEAR_WORDS]) -> u64 {
             break;
         }
         let place = known.slots[index] as u32;
-        let word = if (place as usize) < NEAR_WORDS {
-            words[slot(place, NEAR_WORDS)]
-        } else {
-            match read_user(known.sp + place as u64 * 8) {
-                Some(word) => word,
-                None => return !known.hash,
+        if !window.has(place) {
+            window = Window { start: place.saturating_sub(BELOW), length: WINDOW_WORDS };
+            // At the end of the stack there may be no more than the word itself.
+            if !window.read(known.sp, words) {
+                window = Window { start: place, length: 1 };
+                if !window.read(known.sp, words) {
+                    return !known.hash;
+                }
             }
-        };
-        hash = fold(hash, word);
+        }
+        hash = fold(hash, words[slot(place.wrapping_sub(window.start), NEAR_WORDS)]);
     }
     hash
+}
+
+/// Words read at once beyond the near ones.
+const WINDOW_WORDS: u32 = NEAR_GAP as u32;
+
+/// Of these, so many below the place that is asked for first: a saved frame pointer lies below the return
+/// address, and is asked for after it.
+const BELOW: u32 = 2;
+
+/// The part of a stack that has been read, in words above the stack pointer.
+#[derive(Clone, Copy)]
+struct Window {
+    start: u32,
+    /// At most [`NEAR_WORDS`].
+    length: u32,
+}
+
+impl Window {
+    #[inline(always)]
+    fn has(self, place: u32) -> bool {
+        place.wrapping_sub(self.start) < self.length
+    }
+
+    /// Reads it; whether that could be done.
+    #[inline(always)]
+    fn read(self, sp: u64, words: &mut [u64; NEAR_WORDS]) -> bool {
+        // SAFETY: the buffer is as long as said; the helper checks the source.
+        let result = unsafe {
+            aya_ebpf::helpers::generated::bpf_probe_read_user(
+                words.as_mut_ptr().cast(),
+                self.length * 8,
+                (sp + self.start as u64 * 8) as *const core::ffi::c_void,
+            )
+        };
+        result == 0
+    }
 }
 
 /// Remembers a stack in place of the one that was remembered first.

@@ -7,7 +7,7 @@ use profiler_common::event::{
     COPY_BYTES, Header, NEW_STACK, NewStack, PARTIAL_STACK, PartialStack,
 };
 use profiler_common::thread::{RECHECK_NONE, RECHECK_RIGHT, RECHECK_WRONG, ThreadRecord};
-use profiler_common::unwind::{Position, RECHECK_EVERY, StackMemo, mix, stack_id};
+use profiler_common::unwind::{Position, StackMemo, is_to_be_checked, mix, stack_id};
 use profiler_common::wait::{END_ENTRY, StackFrames};
 
 use crate::maps::{self, EVENTS, KERNEL_DEPTH, NO_WAKEUP, STACKS, Scratch, WALK_BYTES, WALKS};
@@ -27,10 +27,10 @@ pub fn user(
     if globals::user_stacks() == 0 {
         return 0;
     }
-    memo.asked += 1;
+    memo.asked = memo.asked.wrapping_add(1);
     let known = memo::recall(position, memo, scratch, record.since_ns);
     if let Some(known) = known
-        && (memo.asked % RECHECK_EVERY != 0 || !known.settled)
+        && (!is_to_be_checked(memo.asked) || !known.settled)
     {
         return known.id;
     }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use profiler_common::unwind::{
-    NEAR_WORDS, Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RowKey, SIGNAL_BP,
+    NEAR_GAP, NEAR_WORDS, Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RowKey, SIGNAL_BP,
     SIGNAL_IP, SIGNAL_SP, SLOTS, TALLEST_FRAME, fold, mix,
 };
 use profiler_common::wait::{END_ENTRY, END_TRUNCATED, STACK_DEPTH};
@@ -231,7 +231,8 @@ fn anchor(walk: &mut Walk, address: u64, word: u64) {
     anchors.slots[slot(index, SLOTS)] = place as u16;
     anchors.hash = fold(anchors.hash, word);
     anchors.count = index + 1;
-    if place < NEAR_WORDS as u64 && place as u16 >= anchors.near {
+    let is_near = place < NEAR_WORDS as u64 && place < anchors.near as u64 + NEAR_GAP;
+    if is_near && place as u16 >= anchors.near {
         anchors.near = place as u16 + 1;
     }
 }

@@ -73,7 +73,8 @@ fn ends(task: Task, entry: &mut ThreadEntry) {
         return;
     }
     let Some(scratch) = maps::scratch(Place::Scheduler) else { return };
-    blame::explain(&mut entry.past, &key, holder, since, now, scratch);
+    let waker_tid = entry.record.waker.tid;
+    blame::explain(&mut entry.past, &key, waker_tid, holder, since, now, scratch);
 }
 
 hook!("sched_wakeup", dwell_wakeup, dwell_wakeup_raw, |context| {
