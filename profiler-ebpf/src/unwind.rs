@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use profiler_common::unwind::{
-    NEAR_GAP, NEAR_WORDS, Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RowKey, SIGNAL_BP,
-    SIGNAL_IP, SIGNAL_SP, SLOTS, TALLEST_FRAME, fold, mix,
+    NEAR_GAP, NEAR_WORDS, Position, RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RowKey,
+    SIGNAL_BP, SIGNAL_IP, SIGNAL_SP, SLOTS, TALLEST_FRAME, fold, mix,
 };
 use profiler_common::wait::{END_ENTRY, END_TRUNCATED, STACK_DEPTH};
 
