@@ -89,7 +89,7 @@ pub const NEAR_GAP: u64 = 64;
 /// One of so many known stacks is walked all the same, to see whether it is really the same.
 pub const RECHECK_EVERY: u32 = 64;
 /// Where those were right, more of the same tell little: after so many of a thread's stacks, one of
-/// [`RECHECK_LATER_EVERY`]. A walk takes ten times as long as looking at a known stack.
+/// [`RECHECK_LATER_EVERY`].
 pub const RECHECK_OFTEN: u32 = 1024;
 /// See [`RECHECK_OFTEN`].
 pub const RECHECK_LATER_EVERY: u32 = 256;

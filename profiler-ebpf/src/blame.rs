@@ -103,7 +103,7 @@ pub fn explain(
 }
 
 /// The current thread is not followed. Mostly it is the one that ended the last wait as well, and then its
-/// name and the reason need not be looked up: nearly half of what a wait of PostgreSQL for pgbench costs here.
+/// name and the reason need not be looked up: a fifth of `sched_waking` where PostgreSQL waits for pgbench.
 #[inline(always)]
 fn by_stranger(past: &mut Past, tid: u32, search: &mut Search) {
     let reason = past.stranger_reason;
