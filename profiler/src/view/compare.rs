@@ -370,7 +370,7 @@ fn note(all: &[Series], compared: &Compared) -> String {
     let marked = if compared.pairs.len() == 1 { " * marks what is beyond it." } else { "" };
     format!(
         "Noise is what two recordings of the same may differ by, from {} slices (bootstrap, 95 % \
-         for all figures together) and 5 % of the whole from run to run.{marked}",
+         for all figures together) and from run to run: 10 % of the whole, 5 % in a part of it.{marked}",
         slices.join(" and ")
     )
 }

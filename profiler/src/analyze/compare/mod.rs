@@ -24,9 +24,13 @@ use noise::{Slices, errors_apart, ratio, standard_error};
 
 /// Two runs of the same program differ by this share of the whole beyond what the slices of either tell:
 /// in where its memory lies, which CPUs it gets, and who else is on the machine (Kalibera and Jones,
-/// ISMM'13). Of 21 pairs of the same load 2 lay further apart than their slices allow, by 0.5 and 1.5 %
-/// of the whole.
-const BETWEEN_RUNS: f64 = 0.05;
+/// ISMM'13). Of 84 pairs of 5 s of the same load, seven recordings at a time, 4 lay further apart than
+/// their slices allow, by 7 to 8 % of the whole.
+const BETWEEN_RUNS: f64 = 0.1;
+
+/// The same for a part of it. In a run that is slower, all parts are, so each of them by less: no part of
+/// those pairs lay further apart.
+const PART_BETWEEN_RUNS: f64 = 0.05;
 
 /// A figure in two recordings.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,10 +130,11 @@ pub fn compare(before: &Series, after: &Series) -> Comparison {
     let apart = errors_apart(parts + 1, slices);
     let pair = |one: Slices, other: Slices| pair(&one, &other, after.is_all, apart);
     let whole = pair(before.of(&Metric::Whole), after.of(&Metric::Whole));
-    let between_runs = BETWEEN_RUNS * whole.before;
     let change = |metric: &Metric| {
         let Pair { before, after, noise } = pair(before.of(metric), after.of(metric));
-        Difference { metric: metric.clone(), before, after, noise: noise + between_runs }
+        let between_runs = if *metric == Metric::Whole { BETWEEN_RUNS } else { PART_BETWEEN_RUNS };
+        let noise = noise + between_runs * whole.before;
+        Difference { metric: metric.clone(), before, after, noise }
     };
     let is_detail = |metric: &&&Metric| !matches!(metric, Metric::Whole | Metric::Part(_));
     let mut parts: Vec<Difference> = metrics
