@@ -48,6 +48,8 @@ pub fn credit(entry: &mut ThreadEntry, event: &mut Event<'_>) {
         if let Some(other) = conn::known(focus)
             && other.number == number
             && other.phase == PHASE_RECEIVED
+            // Who answers it has not taken it over meanwhile, and thrown away what this thread has given.
+            && other.turn.tid == entry.record.tid
         {
             return give(entry, other, event.now);
         }

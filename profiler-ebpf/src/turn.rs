@@ -180,7 +180,12 @@ pub fn sent(
     if conn.server == task.0 {
         serving::credit(entry, &mut Event { sock, conn, now, sends: true });
     } else {
-        take_over(entry, conn, now);
+        let receiver = conn.turn.tid;
+        if is_first {
+            // First of all: the receiver may be about to give it what it has done since.
+            conn.turn.tid = entry.record.tid;
+        }
+        take_over(entry, conn, receiver, now);
         conn.server = task.0;
     }
     let turn = &mut conn.turn;
@@ -224,20 +229,17 @@ fn was_answered(entry: &ThreadEntry, conn: &mut Conn) {
 
 /// A thread answers a request that another one has received: since when it works on that.
 #[inline(never)]
-fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
+fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, receiver: u32, now: u64) {
     let received = conn.turn.received_ns;
     let since = entry.serving.at_ns;
     let mut parked = entry.intermission.parked_end_ns;
-    let by_receiver = entry.intermission.parked_waker == conn.turn.tid && conn.turn.tid != 0;
+    let by_receiver = entry.intermission.parked_waker == receiver && receiver != 0;
     if since >= received && !by_receiver {
         // It was busy when the request came, and took it up when it had time: it has not waited for
         // work. What it has waited for belongs to the work.
         parked = 0;
     }
     conn.turn.header.reserved |= TURN_HANDED_OVER;
-    maps::zero(&mut conn.turn.parts.own_ns);
-    conn.turn.parts.own_sum_ns = 0;
-    conn.turn.longest.ns = 0;
     let taken = if since == 0 || (parked != 0 && parked < received) {
         now
     } else if parked != 0 {
@@ -248,6 +250,10 @@ fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
         received
     };
     conn.turn.parts.handed_ns = taken.saturating_sub(received);
+    conn.turn.longest.ns = 0;
+    // As late as can be: what the receiver is about to give has come by now.
+    conn.turn.parts.own_sum_ns = 0;
+    maps::zero(&mut conn.turn.parts.own_ns);
     if taken != now {
         let parts = &mut conn.turn.parts;
         serving::spend(entry, parts, now);
