@@ -44,8 +44,8 @@ pub trait Names {
     fn words(&mut self, pid: u32, address: u64) -> Option<[u32; 3]>;
     /// The process that listens at an address of this host.
     fn listener(&mut self, address: &str) -> Option<String>;
-    /// No more stacks will be asked for: what was read to name them is needed no longer.
-    fn stacks_done(&mut self);
+    /// No more user stacks will be asked for: what was read to name them is needed no longer.
+    fn user_stacks_done(&mut self);
     /// Text from a target, made safe to print.
     fn clean(&mut self, text: &[u8]) -> String;
 }
@@ -177,17 +177,25 @@ impl Collector {
     }
 
     /// Names every stack before any row is made: debug information takes tens of megabytes while it is
-    /// read, and so do the rows of 10,000 threads.
+    /// read, and so do the rows of 10,000 threads. Those of the kernel come after it, since its list of
+    /// functions, once read, stays: 8 MB.
     fn name_stacks(&self, outcome: &mut Outcome<'_>, named: &mut NamedStacks) {
         let mut new = self.stacks(&outcome.reasons);
         new.retain(|stack| !named.contains_key(stack));
         if new.is_empty() {
             return;
         }
-        for (pid, id) in new {
+        let in_kernel = |(_, id): &(u32, u64)| {
+            outcome.stacks.get(id).is_some_and(|walked| is_kernel_stack(&walked.addresses))
+        };
+        let (kernel, user): (Vec<_>, Vec<_>) = new.into_iter().partition(in_kernel);
+        for (pid, id) in user {
             self.stack(pid, id, outcome, named);
         }
-        outcome.names.stacks_done();
+        outcome.names.user_stacks_done();
+        for (pid, id) in kernel {
+            self.stack(pid, id, outcome, named);
+        }
     }
 
     /// Every stack that is to be named, by process and number.

@@ -15,7 +15,7 @@ use crate::model::{Frame, Host, Nanos, Place, Profile, Target, TargetKind, Trust
 struct Nobody;
 
 impl Names for Nobody {
-    fn stacks_done(&mut self) {}
+    fn user_stacks_done(&mut self) {}
     fn place(&mut self, _pid: u32, _address: u64) -> Place {
         Place::Unknown
     }

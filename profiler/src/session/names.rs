@@ -171,7 +171,7 @@ impl Names for HostNames<'_> {
         })
     }
 
-    fn stacks_done(&mut self) {
+    fn user_stacks_done(&mut self) {
         self.symbolizer.close_files();
         give_back_memory();
     }

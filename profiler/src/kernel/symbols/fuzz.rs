@@ -15,8 +15,8 @@ proptest! {
     fn any_list(text in any::<String>(), lines in prop::collection::vec(
         "([0-9a-f]{0,18}|.{0,4}) ?.? ?(__sched_text_start|__sched_text_end|.{0,8})", 0..12
     )) {
-        parse(&text);
-        parse(&lines.join("\n"));
+        find(text.as_bytes());
+        find(lines.join("\n").as_bytes());
     }
 
     #[test]
@@ -28,6 +28,6 @@ proptest! {
         let middle = lines.len() / 2;
         lines.insert(middle, format!("{start:016x} T __sched_text_start"));
         lines.push(format!("{end:016x} T __sched_text_end"));
-        prop_assert_eq!(parse(&lines.join("\n")), (start, end));
+        prop_assert_eq!(find(lines.join("\n").as_bytes()), (start, end));
     }
 }
