@@ -48,6 +48,12 @@ impl Tolerance {
         self.check(what, actual, actual.clamp(*bounds.start(), *bounds.end()))
     }
 
+    /// [`Self::check`] of running time against the scheduler's books. Those leave out what a hypervisor took of a
+    /// thread's CPU meanwhile (`CONFIG_PARAVIRT_TIME_ACCOUNTING`); for dwell, as for the thread, that is running.
+    pub fn check_running(&self, actual: u64, booked: u64, stolen: u64) -> Result<()> {
+        self.check_within("running", actual, booked..=booked + stolen)
+    }
+
     /// Fails with both figures, and how far apart they are, unless they agree.
     pub fn check(&self, what: &str, actual: u64, expected: u64) -> Result<()> {
         let difference = actual as f64 - expected as f64;

@@ -10,7 +10,7 @@ use dwell_tests::dwell::{self, Dwell};
 use dwell_tests::half_cpu::{HalfCpu, PERIOD_US, QUOTA_US, Throttling};
 use dwell_tests::machine::Machine;
 use dwell_tests::outcome::Outcome;
-use dwell_tests::proc::{threads_of, wait_until};
+use dwell_tests::proc::{stolen_ns, threads_of, wait_until};
 use dwell_tests::tolerance::{SCHEDSTAT, Tolerance};
 use dwell_tests::workload::Workload;
 use dwell_tests::{books, need, need_program, need_root};
@@ -64,8 +64,10 @@ fn a_limit_is_counted_as_its_cgroup_does() -> Result<()> {
     std::thread::sleep(PERIODS_END);
     let before = cgroup.throttling()?;
     let dwell = Dwell::attach_to(&[workload.pid()])?;
+    let stolen_before_ns = stolen_ns();
     workload.go()?;
     let outcome = workload.outcome()?;
+    let stolen_ns = stolen_ns() - stolen_before_ns;
     std::thread::sleep(PERIODS_END);
     let document = dwell.interrupt()?.document()?;
     let after = cgroup.throttling()?;
@@ -82,18 +84,23 @@ fn a_limit_is_counted_as_its_cgroup_does() -> Result<()> {
     };
     ensure!(seen == after.since(&before), "{seen:?}, but {before:?} became {after:?}");
     ensure!(seen.throttled > 0, "never throttled: {seen:?}");
-    times_agree(&document, &outcome, &seen)
+    times_agree(&document, &outcome, &seen, stolen_ns)
 }
 
 /// The time held back is time spent waiting for a CPU, and the time run is at most the quota.
-fn times_agree(document: &Document, outcome: &Outcome, seen: &Throttling) -> Result<()> {
+fn times_agree(
+    document: &Document,
+    outcome: &Outcome,
+    seen: &Throttling,
+    stolen_ns: u64,
+) -> Result<()> {
     let running_ns = of_spinners(document, outcome.pid, |thread| thread.running_ns);
     let runnable_ns = of_spinners(document, outcome.pid, |thread| thread.runnable_ns);
-    SCHEDSTAT.check("running", running_ns, outcome.number("running_ns"))?;
+    SCHEDSTAT.check_running(running_ns, outcome.number("running_ns"), stolen_ns)?;
     SCHEDSTAT.check("runnable", runnable_ns, outcome.number("runnable_ns"))?;
     ensure!(seen.throttled_ns <= runnable_ns, "{seen:?}, but waited {runnable_ns}");
     let quotas = (outcome.end_ns - outcome.start_ns) / (PERIOD_US * 1000) + 2;
-    let allowed_ns = quotas * QUOTA_US * 1000;
+    let allowed_ns = quotas * QUOTA_US * 1000 + stolen_ns;
     ensure!(running_ns <= allowed_ns, "ran {running_ns}, may run {allowed_ns}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use dwell_tests::document::{Document, Wait, Waits};
 use dwell_tests::dwell::Dwell;
 use dwell_tests::machine::Machine;
 use dwell_tests::outcome::Outcome;
+use dwell_tests::proc::stolen_ns;
 use dwell_tests::tolerance::{BOOKS, COUNT, TRUTH, Tolerance};
 use dwell_tests::workload::Workload;
 use dwell_tests::{books, need_root};
@@ -204,13 +205,16 @@ fn file_lock(arguments: &[&str]) -> Result<()> {
 fn spin() -> Result<()> {
     need_root!();
     let _machine = Machine::take()?;
+    let stolen_before_ns = stolen_ns();
     let seen = Observed::of(&["spin"])?;
+    let stolen_ns = stolen_ns() - stolen_before_ns;
     let (document, outcome) = (&seen.document, &seen.outcome);
     let spinner = |pick: fn(&dwell_tests::document::Thread) -> u64| {
         let threads = document.threads_of(outcome.pid);
         threads.filter(|thread| thread.comm.starts_with("spinner-")).map(pick).sum()
     };
-    TRUTH.check("running", spinner(|thread| thread.running_ns), outcome.number("running_ns"))?;
+    let running_ns = spinner(|thread| thread.running_ns);
+    TRUTH.check_running(running_ns, outcome.number("running_ns"), stolen_ns)?;
     TRUTH.check("runnable", spinner(|thread| thread.runnable_ns), outcome.number("runnable_ns"))
 }
 
