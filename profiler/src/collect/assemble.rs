@@ -28,6 +28,8 @@ pub trait Names {
     /// A user stack of a process, innermost first. Where the process is gone, the one that showed
     /// the same stack first (`origin`) may still be known.
     fn user_stack(&mut self, pid: u32, origin: u32, addresses: &[u64]) -> Vec<Frame>;
+    /// All user stacks that will be asked for, each with its process and its origin, before the first is.
+    fn user_stacks(&mut self, stacks: &mut dyn Iterator<Item = (u32, u32, &[u64])>);
     /// A kernel stack, innermost first, without the scheduler's own frames.
     fn kernel_stack(&mut self, addresses: &[u64]) -> Vec<Frame>;
     /// The kernel function at an address.
@@ -189,6 +191,12 @@ impl Collector {
             outcome.stacks.get(id).is_some_and(|walked| is_kernel_stack(&walked.addresses))
         };
         let (kernel, user): (Vec<_>, Vec<_>) = new.into_iter().partition(in_kernel);
+        let (stacks, origins) = (outcome.stacks, outcome.stack_origins);
+        let mut addresses = user.iter().filter_map(|(pid, id)| {
+            let origin = origins.get(id).copied().unwrap_or(*pid);
+            Some((*pid, origin, &*stacks.get(id)?.addresses))
+        });
+        outcome.names.user_stacks(&mut addresses);
         for (pid, id) in user {
             self.stack(pid, id, outcome, named);
         }

@@ -15,6 +15,7 @@ use crate::model::{Frame, Host, Nanos, Place, Profile, Target, TargetKind, Trust
 struct Nobody;
 
 impl Names for Nobody {
+    fn user_stacks(&mut self, _stacks: &mut dyn Iterator<Item = (u32, u32, &[u64])>) {}
     fn user_stacks_done(&mut self) {}
     fn place(&mut self, _pid: u32, _address: u64) -> Place {
         Place::Unknown

@@ -101,8 +101,16 @@ fn once<K: Eq + Hash, V: Clone>(known: &mut HashMap<K, V>, key: K, ask: impl FnO
 
 impl Names for HostNames<'_> {
     fn user_stack(&mut self, pid: u32, origin: u32, addresses: &[u64]) -> Vec<Frame> {
-        let known = if pid == origin || is_alive(pid) { pid } else { origin };
-        self.symbolizer.resolve(known, addresses).into_iter().map(frame).collect()
+        self.symbolizer
+            .resolve(known_process(pid, origin), addresses)
+            .into_iter()
+            .map(frame)
+            .collect()
+    }
+
+    fn user_stacks(&mut self, stacks: &mut dyn Iterator<Item = (u32, u32, &[u64])>) {
+        let known = |(pid, origin, addresses)| (known_process(pid, origin), addresses);
+        self.symbolizer.look_up(stacks.map(known));
     }
 
     fn kernel_stack(&mut self, addresses: &[u64]) -> Vec<Frame> {
@@ -179,6 +187,11 @@ impl Names for HostNames<'_> {
     fn clean(&mut self, text: &[u8]) -> String {
         clean(text)
     }
+}
+
+/// Of a process that shows a stack, and the one that showed it first: the one of which files are known.
+fn known_process(pid: u32, origin: u32) -> u32 {
+    if pid == origin || is_alive(pid) { pid } else { origin }
 }
 
 /// Function, or `module+0xoffset`, or the bare address.

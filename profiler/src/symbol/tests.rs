@@ -57,6 +57,22 @@ fn names_inlined_functions_first() {
 }
 
 #[test]
+fn names_looked_up_together_are_the_same() {
+    let pid = std::process::id();
+    let own = names_looked_up_together_are_the_same as fn() as usize as u64;
+    let of_libc = libc::getpid as unsafe extern "C" fn() -> i32 as usize as u64;
+    // The last lies nowhere, and the process with the other number is not there.
+    let stacks: [(u32, &[u64]); 3] =
+        [(pid, &[own, of_libc + 1, own + 1]), (pid, &[of_libc, 8]), (u32::MAX, &[own])];
+    let mut symbols = Symbolizer::new();
+    symbols.look_up(stacks.into_iter());
+    for (pid, stack) in stacks {
+        let known = symbols.resolve(pid, stack);
+        assert_eq!(known, Symbolizer::new().resolve(pid, stack));
+    }
+}
+
+#[test]
 fn names_a_function_of_this_program_and_its_call() {
     let start = name_own as fn(u64) -> Vec<Frame> as usize as u64;
     let mut symbols = Symbolizer::new();
