@@ -180,7 +180,7 @@ impl Collector {
 
     /// Names every stack before any row is made: debug information takes tens of megabytes while it is
     /// read, and so do the rows of 10,000 threads. Those of the kernel come after it, since its list of
-    /// functions, once read, stays: 8 MB.
+    /// functions, once read, stays: 5 MB.
     fn name_stacks(&self, outcome: &mut Outcome<'_>, named: &mut NamedStacks) {
         let mut new = self.stacks(&outcome.reasons);
         new.retain(|stack| !named.contains_key(stack));

@@ -52,6 +52,11 @@ pub(super) struct Region {
 }
 
 impl Region {
+    /// Where in the file an address of this region lies, in bytes.
+    pub fn position(&self, address: u64) -> u64 {
+        self.offset.saturating_add(address - self.start)
+    }
+
     /// Whether two readings show the same mapping.
     fn is_same_mapping(&self, other: &Self) -> bool {
         (self.start, self.end, self.offset, self.inode)

@@ -96,8 +96,7 @@ impl Process {
     fn in_file(&self, address: u64) -> Option<(&Rc<Module>, u64)> {
         let region = self.regions.find(address)?;
         let Backing::File(module) = &region.backing else { return None };
-        let position = region.offset.saturating_add(address - region.start);
-        Some((module, module.shape.as_ref()?.to_virtual(position)?))
+        Some((module, module.shape.as_ref()?.to_virtual(region.position(address))?))
     }
 
     fn is_miss(&self, address: u64) -> bool {
@@ -236,7 +235,7 @@ impl Symbolizer {
         let Some(region) = region else { return UNKNOWN };
         let inside = address - region.start;
         let (module, position) = match &region.backing {
-            Backing::File(module) => (&**module, region.offset.saturating_add(inside)),
+            Backing::File(module) => (&**module, region.position(address)),
             Backing::Vdso => match self.vdso.get_or_init(Vdso::copy) {
                 Some(vdso) => (&vdso.module, inside),
                 None => return UNKNOWN,
@@ -386,7 +385,7 @@ impl Symbolizer {
 
     fn resolve_in_region(&self, region: &Region, address: u64, lookup: u64) -> Vec<Frame> {
         let inside = lookup - region.start;
-        let position = region.offset.saturating_add(inside);
+        let position = region.position(lookup);
         match &region.backing {
             Backing::File(module) => {
                 let look_up = |target| match self.leaves_files {

@@ -24,12 +24,12 @@ use noise::{Slices, errors_apart, ratio, standard_error};
 
 /// Two runs of the same program differ by this share of the whole beyond what the slices of either tell:
 /// in where its memory lies, which CPUs it gets, and who else is on the machine (Kalibera and Jones,
-/// ISMM'13). Of 84 pairs of 5 s of the same load, seven recordings at a time, 4 lay further apart than
-/// their slices allow, by 7 to 8 % of the whole.
+/// ISMM'13). Of 84 pairs of 5 s of the same load, seven recordings at a time, 5 lay further apart than
+/// their slices allow, by 7 to 9 % of the whole.
 const BETWEEN_RUNS: f64 = 0.1;
 
-/// The same for a part of it. In a run that is slower, all parts are, so each of them by less: no part of
-/// those pairs lay further apart.
+/// The same for a part of it. In a run that is slower, all parts are, so each of them by less: none of the parts of
+/// 36 such pairs lay further apart, although two pairs did as a whole.
 const PART_BETWEEN_RUNS: f64 = 0.05;
 
 /// A figure in two recordings.
