@@ -40,9 +40,6 @@ pub const TURN_MORE_PEERS: u32 = 8;
 /// [`Turn::flags`]: it made calls: the record ends with [`Turn::calls`].
 pub const TURN_HAS_CALLS: u32 = 16;
 
-/// [`Turn::flags`]: it was received by more than one call.
-pub const TURN_IN_PARTS: u32 = 32;
-
 /// Peers called by a turn that are kept apart.
 pub const PEERS: usize = 6;
 

@@ -255,16 +255,23 @@ fn comes_early(sock: u64, conn: &mut Conn, now: u64) {
     }
 }
 
-/// Data arrives at the other end of a Unix socket: it comes before the call that sends has ended.
+/// Data arrives at the other end of a Unix socket: it comes before the call that sends has ended. Where that call
+/// is one whose answer was known before, it tells nothing of the request at hand.
 #[inline(always)]
 pub fn answers(sock: u64, now: u64) {
-    let peer: u64 = field::unix_peer().read(sock);
-    if let Some(conn) = known(peer)
-        && conn.phase == PHASE_RECEIVED
-        && conn.answer_ns == 0
+    if let Some(conn) = asked(sock)
+        && conn.late == 0
     {
         conn.answer_ns = now;
     }
+}
+
+/// The connection whose client has this end of a Unix socket, if it waits for an answer of which nothing is seen yet.
+#[inline(always)]
+pub fn asked(sock: u64) -> Option<&'static mut Conn> {
+    let conn = known(field::unix_peer().read(sock))?;
+    let waits = conn.phase == PHASE_RECEIVED && conn.answer_ns == 0 && conn.multiplexed == 0;
+    waits.then_some(conn)
 }
 
 /// Whether this is a Unix socket.

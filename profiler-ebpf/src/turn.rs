@@ -4,7 +4,7 @@ use profiler_common::state::State;
 use profiler_common::thread::ThreadEntry;
 use profiler_common::turn::{
     CONN_CLIENT, Calls, Conn, Intermission, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED,
-    TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_IN_PARTS, TURN_PIPELINED,
+    TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_PIPELINED,
     TURN_WITHOUT_CALLS, Turn,
 };
 
@@ -33,7 +33,7 @@ pub fn received(
         return;
     }
     if conn.phase == PHASE_RECEIVED && conn.answer_ns != 0 {
-        was_answered(entry, conn);
+        was_answered(conn);
     }
     if conn.phase != PHASE_RECEIVED {
         finish(conn, start);
@@ -43,17 +43,15 @@ pub fn received(
         if scratch.text.several != 0 {
             conn.turn.header.reserved |= TURN_PIPELINED;
         }
-    } else {
-        conn.turn.header.reserved |= TURN_IN_PARTS;
-        if conn.header != 0 {
-            label::read_on(conn, length, scratch);
-        }
+    } else if conn.header != 0 {
+        label::read_on(conn, length, scratch);
     }
     serving::credit(entry, &mut Event { sock, conn, now, sends: false });
     conn.phase = PHASE_RECEIVED;
     conn.turn.bytes_in += length;
     conn.next_arrival_ns = 0;
     conn.server = task.0;
+    conn.turn.pid = entry.record.pid;
     conn.turn.tid = entry.record.tid;
     serving::turn_to(entry, sock, conn.number);
 }
@@ -162,9 +160,7 @@ pub fn sent(
     if conn.phase == PHASE_IDLE || conn.multiplexed != 0 {
         return;
     }
-    // Of the answer to the request before: told too late, or by a CPU that stood still (a virtual machine's
-    // does, for milliseconds) between reading its clock and looking at the connection.
-    if conn.late != 0 || now < conn.turn.received_ns {
+    if is_late(entry, conn, now) {
         conn.late = 0;
         if entry.serving.focus == sock && entry.serving.focus_number != conn.number {
             serving::turn_to(entry, 0, 0);
@@ -189,12 +185,6 @@ pub fn sent(
         conn.server = task.0;
     }
     let turn = &mut conn.turn;
-    let flags = &mut turn.header.reserved;
-    if !is_first && *flags & TURN_IN_PARTS != 0 && turn.tid != entry.record.tid {
-        // Received twice and answered by two threads: as well two requests of which the first one's answer showed
-        // too late (1 of 240,000 over Unix sockets).
-        *flags |= TURN_PIPELINED;
-    }
     if is_first {
         turn.first_sent_ns = now;
         turn.pid = entry.record.pid;
@@ -208,13 +198,25 @@ pub fn sent(
     }
 }
 
-/// The next request is received, while a thread that has lost its CPU is still inside of the call that answered
-/// this one. What it has done for it, it has not told yet.
+/// Whether what is sent belongs to the answer to the request before: told too late, or by a CPU that stood still (a virtual
+/// machine's does, for milliseconds) between reading its clock and looking at the connection. Who took up work only after
+/// this request was received does not answer the one before.
+#[inline(always)]
+fn is_late(entry: &ThreadEntry, conn: &Conn, now: u64) -> bool {
+    let received = conn.turn.received_ns;
+    let worked_since = match entry.intermission.parked_end_ns {
+        0 => entry.serving.at_ns,
+        parked => parked,
+    };
+    now < received || (conn.late != 0 && worked_since < received)
+}
+
+/// The next request is received, or the connection ends, while a thread that has lost its CPU is still inside of the
+/// call that answered this one. What it has done for it, it has not told yet.
 #[inline(never)]
-fn was_answered(entry: &ThreadEntry, conn: &mut Conn) {
+fn was_answered(conn: &mut Conn) {
     let turn = &mut conn.turn;
     turn.header.reserved |= TURN_HANDED_OVER;
-    turn.pid = entry.record.pid;
     turn.tid = 0;
     turn.first_sent_ns = conn.answer_ns;
     turn.last_sent_ns = conn.answer_ns;
@@ -291,10 +293,12 @@ pub fn finish(conn: &mut Conn, start: u64) {
 #[inline(always)]
 pub fn end(conn: &mut Conn, start: u64) {
     if conn.role == CONN_CLIENT {
-        peer::finish(conn);
-    } else {
-        finish(conn, start);
+        return peer::finish(conn);
     }
+    if conn.phase == PHASE_RECEIVED && conn.answer_ns != 0 {
+        was_answered(conn);
+    }
+    finish(conn, start);
 }
 
 /// A turn without its calls.

@@ -43,6 +43,9 @@ fn received(sock: u64, length: i32, flags: u32) {
     if length < 0 || flags & PEEK != 0 {
         return;
     }
+    if length != 0 && conn::is_unix(sock) {
+        has_answer(sock);
+    }
     let task = Task::current();
     let Some(entry) = followed_entry(task) else { return };
     let Some(moment) = clock() else { return };
@@ -56,6 +59,17 @@ fn received(sock: u64, length: i32, flags: u32) {
         CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
         CONN_CLIENT => peer::received(entry, conn, moment.0),
         _ => {}
+    }
+}
+
+/// Something is received from the other end of a Unix socket: that can come before `sk_data_ready` says that it may, where
+/// the sender loses its CPU in between (4 of 1,200,000 requests).
+#[inline(always)]
+fn has_answer(sock: u64) {
+    if let Some(conn) = conn::asked(sock)
+        && let Some((now, _)) = clock()
+    {
+        conn.answer_ns = now;
     }
 }
 
