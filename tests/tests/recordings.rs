@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use dwell_tests::bpf::Loaded;
 use dwell_tests::machine::Machine;
 use dwell_tests::random::Random;
@@ -114,9 +114,6 @@ fn parts_of_a_recording_add_up() -> Result<()> {
     Ok(())
 }
 
-/// So many recorders at once: each takes seconds, and little of a CPU.
-const SIDE_BY_SIDE: usize = 4;
-
 /// Point 1. What was written before the end is there, and the kernel is clean.
 #[test]
 fn fifty_killed_recorders_leave_whole_files() -> Result<()> {
@@ -125,44 +122,28 @@ fn fifty_killed_recorders_leave_whole_files() -> Result<()> {
     let mut random = Random::announced("fifty_killed_recorders_leave_whole_files");
     let mut workload = Workload::start(WORKLOAD, &["lock-queue", "--seconds", "300"])?;
     workload.go()?;
-    let pid = workload.pid();
     let folder = Folder::new(TMP)?;
-    let delays: Vec<u64> = (0..50).map(|_| random.between(0, 500)).collect();
-    let lane = |first: usize| {
-        let mut runs = delays.iter().enumerate().skip(first).step_by(SIDE_BY_SIDE);
-        runs.try_for_each(|(run, &delay_ms)| {
-            let file = folder.path(&format!("{run}.dwell"));
-            // Of these many, some are killed before there is a slice.
-            kill(pid, &file, run % 5 == 0, delay_ms).with_context(|| format!("run {run}"))
-        })
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> =
-            (0..SIDE_BY_SIDE).map(|first| scope.spawn(move || lane(first))).collect();
-        lanes.into_iter().try_for_each(|lane| match lane.join() {
-            Ok(result) => result,
-            Err(_) => anyhow::bail!("a thread panicked"),
-        })
-    })
-}
-
-/// Kills a recorder so long after its first slice, or after its start, and reads what it has left.
-fn kill(pid: u32, file: &Path, at_once: bool, delay_ms: u64) -> Result<()> {
-    let mut recorder = record(&[pid], file, &["-d", "60s", "--slice", "50ms"])?.into_process();
-    let held = Loaded::by(recorder.pid())?;
-    let written = if at_once { 0 } else { wait_for_slice(file)? };
-    thread::sleep(Duration::from_millis(delay_ms));
-    recorder.end(libc::SIGKILL, Duration::from_secs(5));
-    held.wait_until_gone(Duration::from_secs(10))?;
-    match replay(file, &[]) {
-        Ok((document, _)) => books::check_balance(&document)?,
-        Err(error) => {
-            let is_empty = at_once && format!("{error:#}").contains("it holds no slice");
-            ensure!(is_empty, "{error:#}");
+    for run in 0..50 {
+        let file = folder.path(&format!("{run}.dwell"));
+        let options = ["-d", "60s", "--slice", "50ms"];
+        let mut recorder = record(&[workload.pid()], &file, &options)?.into_process();
+        let held = Loaded::by(recorder.pid())?;
+        // Of these many, some are killed before there is a slice.
+        let at_once = run % 5 == 0;
+        let written = if at_once { 0 } else { wait_for_slice(&file)? };
+        thread::sleep(Duration::from_millis(random.between(0, 500)));
+        recorder.end(libc::SIGKILL, Duration::from_secs(5));
+        held.wait_until_gone(Duration::from_secs(10))?;
+        match replay(&file, &[]) {
+            Ok((document, _)) => books::check_balance(&document)?,
+            Err(error) => {
+                let is_empty = at_once && format!("{error:#}").contains("it holds no slice");
+                ensure!(is_empty, "run {run}: {error:#}");
+            }
         }
+        let left = slices(&file)?;
+        ensure!(left >= written, "run {run}: {left} of {written} slices are left");
     }
-    let left = slices(file)?;
-    ensure!(left >= written, "{left} of {written} slices are left");
     Ok(())
 }
 
