@@ -35,6 +35,13 @@ impl Books {
         self.folded += other.folded;
     }
 
+    /// What is in no state is unattributed: the probes learned of the window's beginning too late, where dwell has
+    /// lost its CPU for long just before.
+    pub fn attribute_rest(&mut self) {
+        let rest = self.wall.since(self.times.total());
+        self.times.add(State::Unattributed, rest);
+    }
+
     /// With the name of the process.
     pub fn named(self, process: String, names: &mut dyn Names) -> ThreadBooks {
         ThreadBooks {
@@ -100,4 +107,20 @@ pub fn trimmed(comm: &Comm) -> &[u8] {
 /// The same as text.
 pub fn text(comm: &Comm) -> String {
     String::from_utf8_lossy(trimmed(comm)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_no_state_is_unattributed() {
+        let mut books = untracked(1, 2, "x".to_owned(), Nanos(60));
+        books.wall = Nanos(100);
+        books.attribute_rest();
+        assert_eq!(books.times.of(State::Unattributed), Nanos(100));
+        books.times.add(State::Running, Nanos(5));
+        books.attribute_rest();
+        assert_eq!(books.times.of(State::Unattributed), Nanos(100));
+    }
 }

@@ -131,6 +131,7 @@ impl Collector {
             return;
         }
         let mut books = self.books(thread, end_ns);
+        books.attribute_rest();
         books.ended = true;
         let pid = self.keep_ended(books);
         self.own(thread, pid);
@@ -299,6 +300,7 @@ impl Collector {
             let mut books = self.books(thread, end_ns);
             self.post(thread, &mut books);
             self.close_open_interval(thread, end_ns, &mut books);
+            books.attribute_rest();
             self.alive.push(books);
         }
     }

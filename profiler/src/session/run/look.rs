@@ -103,6 +103,8 @@ impl Session {
     async fn close(&mut self) -> Result<Nanos> {
         let end = monotonic_ns() + AHEAD.as_nanos() as u64;
         self.probes.close_window(end)?;
+        // The probes learned of it too late where dwell has lost its CPU in between: until now they counted.
+        let end = end.max(monotonic_ns());
         tokio::time::sleep(2 * AHEAD).await;
         Ok(Nanos(end))
     }
