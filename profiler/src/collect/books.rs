@@ -35,10 +35,9 @@ impl Books {
         self.folded += other.folded;
     }
 
-    /// What is in no state is unattributed: the probes learned of the window's beginning too late, where dwell has
-    /// lost its CPU for long just before.
-    pub fn attribute_rest(&mut self) {
-        let rest = self.wall.since(self.times.total());
+    /// So much of what is in no state is unattributed; where more is missing, the books are wrong, and should show it.
+    pub fn attribute_rest(&mut self, at_most: Nanos) {
+        let rest = self.wall.since(self.times.total()).min(at_most);
         self.times.add(State::Unattributed, rest);
     }
 
@@ -114,13 +113,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_no_state_is_unattributed() {
-        let mut books = untracked(1, 2, "x".to_owned(), Nanos(60));
-        books.wall = Nanos(100);
-        books.attribute_rest();
-        assert_eq!(books.times.of(State::Unattributed), Nanos(100));
-        books.times.add(State::Running, Nanos(5));
-        books.attribute_rest();
-        assert_eq!(books.times.of(State::Unattributed), Nanos(100));
+    fn what_a_late_beginning_costs_is_unattributed() {
+        let unattributed = |known: u64, late: u64| {
+            let mut books = untracked(1, 2, "x".to_owned(), Nanos(0));
+            books.wall = Nanos(100);
+            books.times.add(State::Running, Nanos(known));
+            books.attribute_rest(Nanos(late));
+            books.times.of(State::Unattributed)
+        };
+        assert_eq!(unattributed(60, 50), Nanos(40));
+        assert_eq!(unattributed(60, 30), Nanos(30));
+        assert_eq!(unattributed(60, 0), Nanos(0));
+        assert_eq!(unattributed(110, 50), Nanos(0));
     }
 }

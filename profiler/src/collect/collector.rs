@@ -49,6 +49,8 @@ pub struct Collector {
     pub(super) leaders: HashMap<u32, String>,
     pub(super) rows: HashMap<RowKey, Row>,
     pub(super) window_start: u64,
+    /// See [`Self::opened_late`].
+    late: Nanos,
     pub(super) alive: Vec<Books>,
     /// Stacks of the waits that threads were in when dwell came, by thread number.
     pub(super) seed_stacks: HashMap<u32, u64>,
@@ -73,6 +75,12 @@ impl Collector {
     /// For a window that begins at this instant (CLOCK_MONOTONIC).
     pub fn new(window_start: Nanos) -> Self {
         Self { window_start: window_start.0, ..Self::default() }
+    }
+
+    /// For a window of which the probes learned so long after its beginning, at most: a thread with an event in
+    /// between lacks the time before that.
+    pub fn opened_late(self, late: Nanos) -> Self {
+        Self { late, ..self }
     }
 
     /// Adds up requests as well.
@@ -131,7 +139,7 @@ impl Collector {
             return;
         }
         let mut books = self.books(thread, end_ns);
-        books.attribute_rest();
+        books.attribute_rest(self.late);
         books.ended = true;
         let pid = self.keep_ended(books);
         self.own(thread, pid);
@@ -300,7 +308,7 @@ impl Collector {
             let mut books = self.books(thread, end_ns);
             self.post(thread, &mut books);
             self.close_open_interval(thread, end_ns, &mut books);
-            books.attribute_rest();
+            books.attribute_rest(self.late);
             self.alive.push(books);
         }
     }

@@ -240,13 +240,14 @@ impl Session {
         self.cpu = CpuWatch::prepare(&self.processes());
         let start = monotonic_ns() + OPENS_AHEAD.as_nanos() as u64;
         self.probes.open_window(start)?;
+        let late = Nanos(monotonic_ns()).since(Nanos(start));
         std::thread::sleep(OPENS_AHEAD);
         self.cpu.open();
         self.start = Nanos(start);
         self.began = Instant::now();
         self.cpu_before = own_cpu_time();
         self.meter = Some(Meter::start(&mut self.probes, &self.tables));
-        let collector = Collector::new(self.start);
+        let collector = Collector::new(self.start).opened_late(late);
         self.collector = match self.options.requests {
             Some(_) => collector.with_requests(),
             None => collector,
