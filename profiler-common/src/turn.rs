@@ -39,6 +39,9 @@ pub const TURN_HANDED_OVER: u32 = 4;
 pub const TURN_MORE_PEERS: u32 = 8;
 /// [`Turn::flags`]: it made calls: the record ends with [`Turn::calls`].
 pub const TURN_HAS_CALLS: u32 = 16;
+/// [`Turn::flags`]: it has waited for nothing but a CPU, and made no calls: the record ends with that time
+/// ([`State::Runnable`]).
+pub const TURN_HAS_NO_WAITS: u32 = 32;
 
 /// Peers called by a turn that are kept apart.
 pub const PEERS: usize = 6;
@@ -85,11 +88,11 @@ pub struct Parts {
     pub handed_ns: u64,
     /// The part after the receive in which it waited for a peer, and its thread did other things.
     pub peers_ns: u64,
+    /// Sum of `own_ns`.
+    pub own_sum_ns: u64,
     /// Of the thread that served it, what it did for this request, by [`State`]. What is missing from
     /// the length of the turn is the time in which it served other requests.
     pub own_ns: [u64; State::COUNT],
-    /// Sum of `own_ns`.
-    pub own_sum_ns: u64,
 }
 
 /// A finished turn. Its length is `last_sent_ns - arrival_ns`.
@@ -136,6 +139,11 @@ pub struct Turn {
 
 /// Length of the record of a turn that called nobody.
 pub const TURN_WITHOUT_CALLS: usize = size_of::<Turn>() - size_of::<[Calls; PEERS]>();
+
+/// Length of the record of a turn that waited for nothing but a CPU.
+pub const TURN_WITHOUT_WAITS: usize = core::mem::offset_of!(Turn, parts)
+    + core::mem::offset_of!(Parts, own_ns)
+    + 8 * (State::Runnable as usize + 1);
 
 /// A connection. Written by the thread that uses it, and in part by the arrival of data.
 #[repr(C)]
@@ -184,6 +192,12 @@ pub struct Conn {
     pub header: u32,
     /// Of TCP: the byte that the answer will begin with, as the kernel counts them.
     pub write_seq: u32,
+    /// Hash of what the label was read from, where that was a statement of PostgreSQL with a value; else 0.
+    pub statement: u64,
+    /// Where in the request that value begins.
+    pub statement_end: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
 }
 
 /// What a thread serves.
@@ -316,8 +330,9 @@ pub struct Listener {
 const _: () = assert!(size_of::<Calls>() == 32);
 const _: () = assert!(size_of::<LongestWait>() == 40);
 const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
+const _: () = assert!(TURN_WITHOUT_WAITS == 144);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
-const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 96);
+const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 112);
 const _: () = assert!(size_of::<Serving>() == 40 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);

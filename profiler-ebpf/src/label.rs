@@ -13,7 +13,7 @@ use profiler_common::turn::{
     PROTOCOL_POSTGRES, PROTOCOL_POSTGRES_PREPARED, PROTOCOL_POSTGRES_STARTUP, PROTOCOL_REDIS,
     PROTOCOL_TLS,
 };
-use profiler_common::unwind::mix;
+use profiler_common::unwind::{fold, mix};
 
 use crate::letters::{self, below};
 use crate::maps::{self, LABELS, RequestScratch, slot};
@@ -82,19 +82,69 @@ pub fn read(conn: &mut Conn, length: u32, scratch: &mut RequestScratch) {
         conn.turn.label = 0;
         return;
     }
-    text.label.length = 0;
     conn.header = if length == HEADER { text.head[0] as u32 } else { 0 };
+    if is_statement_again(conn, length, text) {
+        return;
+    }
+    text.label.length = 0;
     let protocol = parse(length, text);
     if protocol == PROTOCOL_HTTP2 {
         conn.multiplexed = 1;
     }
     name(conn, protocol, text);
+    remember_statement(conn, protocol, text);
 }
 
 #[inline(always)]
 fn name(conn: &mut Conn, protocol: u32, text: &mut Text) {
     text.label.protocol = protocol;
     conn.turn.label = if protocol == 0 { 0 } else { intern(conn.turn.label, text) };
+}
+
+/// Where the text of a statement of PostgreSQL begins: behind `Q` and the length of the message.
+const STATEMENT: u32 = 5;
+
+/// Of the first word of that message, the letters that a label depends on.
+const STATEMENT_MASK: u64 = !0xff_ffff_ff00;
+
+/// Whether it is the statement that the connection's label was read from, with other values perhaps: it is the
+/// same up to the first of them. What that saves: docs/cost.md.
+#[inline(always)]
+fn is_statement_again(conn: &Conn, length: u32, text: &Text) -> bool {
+    let end = conn.statement_end;
+    conn.statement != 0
+        && end < text.length
+        && is_message(length, text)
+        && statement(end, text) == conn.statement
+}
+
+/// Keeps what is needed to know the statement again, if there is a value in it.
+#[inline(always)]
+fn remember_statement(conn: &mut Conn, protocol: u32, text: &Text) {
+    conn.statement = 0;
+    let (end, length) = (STATEMENT + text.label.length, text.label.length);
+    let is_simple = protocol == PROTOCOL_POSTGRES && text.head[0] as u8 == b'Q';
+    if is_simple && length < LABEL_LENGTH as u32 && end < text.length {
+        conn.statement = statement(end, text);
+        conn.statement_end = end;
+    }
+}
+
+/// Hash of a statement up to the letter at `end`, and of that letter: any digit there is like any other, for
+/// it begins a number where the letter before is no part of a name.
+#[inline(always)]
+fn statement(end: u32, text: &Text) -> u64 {
+    let ending = text.byte(end);
+    let is_digit = ending >= b'0' && ending <= b'9';
+    let mut hash = fold(0, if is_digit { b'0' } else { ending } as u64);
+    for word in 0..HEAD / 8 {
+        if (word * 8) as u32 >= end {
+            break;
+        }
+        let mask = if word == 0 { STATEMENT_MASK } else { u64::MAX };
+        hash = fold(hash, text.head[word] & mask & below(end, word as u32));
+    }
+    hash | 1
 }
 
 /// Bytes of the header of a packet of MySQL: its length in three, and its number, 0 for a command.
@@ -167,13 +217,11 @@ fn user_word(address: u64) -> u64 {
 fn parse(length: u32, text: &mut Text) -> u32 {
     let word = text.head[0];
     let first = word as u8;
-    let big = ((word >> 8) as u32).swap_bytes();
     let (start, code) = ((word as u32).swap_bytes(), ((word >> 32) as u32).swap_bytes());
     if first == b'*' {
         return redis(text);
     }
-    // One message or several: the first fits in what has come.
-    if big >= 4 && big < length {
+    if is_message(length, text) {
         match first {
             b'Q' | b'P' => return postgres(first, text),
             b'B' => return prepared(text),
@@ -192,6 +240,13 @@ fn parse(length: u32, text: &mut Text) -> u32 {
         return PROTOCOL_MYSQL;
     }
     words(text)
+}
+
+/// Whether it begins with a message of PostgreSQL: one or several have come, and the first is whole.
+#[inline(always)]
+fn is_message(length: u32, text: &Text) -> bool {
+    let first = ((text.head[0] >> 8) as u32).swap_bytes();
+    first >= 4 && first < length
 }
 
 /// `*3\r\n$3\r\nSET\r\n…`: the first string is the command. With counts of one digit: no command has a
@@ -217,17 +272,21 @@ fn redis(text: &mut Text) -> u32 {
 /// a line is taken for one as well.
 #[inline(never)]
 fn has_another(text: &Text) -> bool {
-    let mut ends_before = 0;
+    let mut before = 0;
     for word in 0..HEAD / 8 {
         if (word * 8) as u32 >= text.length {
             break;
         }
         let letters = text.head[word] & below(text.length, word as u32);
-        let ends = letters::equal(letters, b'\n');
-        if letters::equal(letters, b'*') & (ends << 8 | ends_before) != 0 {
-            return true;
+        let stars = letters::equal(letters, b'*');
+        // Most words have none.
+        if stars != 0 {
+            let ends = letters::equal(letters, b'\n') << 8 | letters::equal(before, b'\n') >> 56;
+            if stars & ends != 0 {
+                return true;
+            }
         }
-        ends_before = ends >> 56;
+        before = letters;
     }
     false
 }
@@ -309,7 +368,7 @@ fn words(text: &mut Text) -> u32 {
 /// A statement, simple or to be prepared: its text up to its first value.
 #[inline(always)]
 fn postgres(first: u8, text: &mut Text) -> u32 {
-    text.at = 5;
+    text.at = STATEMENT;
     if first == b'P' {
         skip_name(text);
     }
@@ -341,7 +400,7 @@ fn skip_letter(text: &mut Text) -> bool {
 /// The name of a prepared statement, behind that of the portal.
 #[inline(always)]
 fn prepared(text: &mut Text) -> u32 {
-    text.at = 5;
+    text.at = STATEMENT;
     skip_name(text);
     if load(text.at, text) {
         end_where(letters::Ends::Name, text);

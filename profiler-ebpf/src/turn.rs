@@ -4,8 +4,8 @@ use profiler_common::state::State;
 use profiler_common::thread::ThreadEntry;
 use profiler_common::turn::{
     CONN_CLIENT, Calls, Conn, Intermission, PEERS, PHASE_ANSWERED, PHASE_IDLE, PHASE_RECEIVED,
-    TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_PIPELINED,
-    TURN_WITHOUT_CALLS, Turn,
+    TURN, TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_HAS_CALLS, TURN_HAS_NO_WAITS, TURN_PIPELINED,
+    TURN_WITHOUT_CALLS, TURN_WITHOUT_WAITS, Turn,
 };
 
 use crate::globals::field;
@@ -301,23 +301,36 @@ pub fn end(conn: &mut Conn, start: u64) {
     finish(conn, start);
 }
 
-/// A turn without its calls.
-type Head = [u64; TURN_WITHOUT_CALLS / 8];
+/// The beginning of a turn, where the rest is zero.
+type WithoutCalls = [u64; TURN_WITHOUT_CALLS / 8];
+type WithoutWaits = [u64; TURN_WITHOUT_WAITS / 8];
 
 #[inline(never)]
 fn hand_over(conn: &mut Conn) {
-    conn.turn.header.kind = TURN;
-    let result = if conn.turn.calls_count != 0 {
-        conn.turn.header.reserved |= TURN_HAS_CALLS;
-        TURNS.output::<Turn>(&conn.turn, NO_WAKEUP)
-    } else {
+    let turn = &mut conn.turn;
+    turn.header.kind = TURN;
+    let result = if turn.calls_count != 0 {
+        turn.header.reserved |= TURN_HAS_CALLS;
+        TURNS.output::<Turn>(&*turn, NO_WAKEUP)
+    } else if has_no_waits(turn) {
+        turn.header.reserved |= TURN_HAS_NO_WAITS;
         // SAFETY: the turn begins with so many words.
-        let head = unsafe { &*(&raw const conn.turn).cast::<Head>() };
-        TURNS.output::<Head>(head, NO_WAKEUP)
+        TURNS.output::<WithoutWaits>(unsafe { &*(&raw const *turn).cast() }, NO_WAKEUP)
+    } else {
+        // SAFETY: as above.
+        TURNS.output::<WithoutCalls>(unsafe { &*(&raw const *turn).cast() }, NO_WAKEUP)
     };
     if result.is_err() {
         maps::count(|loss| loss.turns += 1);
     }
+}
+
+/// Whether its thread did nothing but run, or wait for a CPU: true of most requests to a busy server.
+#[inline(always)]
+fn has_no_waits(turn: &Turn) -> bool {
+    let own = &turn.parts.own_ns;
+    let busy = own[State::Running as usize].wrapping_add(own[State::Runnable as usize]);
+    busy == turn.parts.own_sum_ns && turn.longest.ns == 0 && turn.calls_parallel == 0
 }
 
 /// The other end has closed, or sends no more and waits for its answer. Where that comes, or the connection
@@ -340,4 +353,4 @@ pub fn closed(sock: u64, start: u64) {
     conn::forget(sock);
 }
 
-const _: () = assert!(TURN_WITHOUT_CALLS % 8 == 0);
+const _: () = assert!(TURN_WITHOUT_CALLS % 8 == 0 && TURN_WITHOUT_WAITS % 8 == 0);

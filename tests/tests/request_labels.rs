@@ -206,6 +206,54 @@ fn statements_of_mysql_are_named() -> Result<()> {
     explain(&seen.document, check())
 }
 
+/// A message of PostgreSQL.
+fn message(kind: u8, body: &str) -> Vec<u8> {
+    let length = (4 + body.len()) as u32;
+    [&[kind], &length.to_be_bytes()[..], body.as_bytes()].concat()
+}
+
+/// The probes know a statement again by what comes before its first value; these are alike, but not the same.
+#[test]
+fn statements_of_postgresql_on_one_connection_are_told_apart() -> Result<()> {
+    need_root!();
+    need_program!(PYTHON);
+    let _machine = Machine::take()?;
+    let server = PythonServer::start("p.recv(999)")?;
+    let simple = |text: &str| message(b'Q', &format!("{text}\0"));
+    let mut longer_than_it_is = simple("SELECT 6 FROM people");
+    longer_than_it_is[4] += 1;
+    let requests = [
+        simple("SELECT a FROM people WHERE id = 1"),
+        simple("SELECT a FROM people WHERE id = 22222"),
+        simple("SELECT a FROM places WHERE id = 1"),
+        simple("SELECT a FROM people WHERE id = '3'"),
+        simple("SELECT 4 FROM people"),
+        simple("SELECT x FROM people"),
+        simple("SELECT 5 FROM places"),
+        message(b'P', "\0INSERT INTO people VALUES ($1)\0\0\0"),
+        simple("SELECT 6 FROM people"),
+        longer_than_it_is,
+    ];
+    let load = || {
+        let mut line = Line::to(&Place::Tcp(server.port))?;
+        for request in requests.iter().cycle().take(10 * requests.len()) {
+            line.ask(request)?;
+        }
+        Ok(())
+    };
+    let (seen, ()) = watch(&[server.pid()], &[], load)?;
+    let check = || {
+        let service = seen.document.service_of(server.pid())?;
+        same("of people", service.count_of("SELECT people"), 40)?;
+        same("of places", service.count_of("SELECT places"), 10)?;
+        same("whose table comes after the value", service.count_of("SELECT"), 30)?;
+        same("INSERT", service.count_of("INSERT people"), 10)?;
+        same("not whole", service.count_of(""), 10)?;
+        same("labels", service.groups.len() as u64, 5)
+    };
+    explain(&seen.document, check())
+}
+
 #[test]
 fn commands_of_memcached_are_named() -> Result<()> {
     need_root!();

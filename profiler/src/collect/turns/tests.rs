@@ -1,6 +1,8 @@
 //! Requests as the probes hand them over.
 
-use profiler_common::turn::{CONN_SERVER, TURN, TURN_HAS_CALLS, TURN_WITHOUT_CALLS};
+use profiler_common::turn::{
+    CONN_SERVER, TURN, TURN_HAS_CALLS, TURN_HAS_NO_WAITS, TURN_WITHOUT_CALLS, TURN_WITHOUT_WAITS,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -12,8 +14,12 @@ fn as_bytes(turn: &Turn) -> Vec<u8> {
     let bytes = unsafe {
         std::slice::from_raw_parts(std::ptr::from_ref(turn).cast::<u8>(), size_of::<Turn>())
     };
-    let has_calls = turn.header.reserved & TURN_HAS_CALLS != 0;
-    bytes[..if has_calls { bytes.len() } else { TURN_WITHOUT_CALLS }].to_vec()
+    let length = match turn.header.reserved {
+        TURN_HAS_CALLS => bytes.len(),
+        TURN_HAS_NO_WAITS => TURN_WITHOUT_WAITS,
+        _ => TURN_WITHOUT_CALLS,
+    };
+    bytes[..length].to_vec()
 }
 
 /// A request of 1,000 ns that ran for 300 and waited for a lock for 400.
@@ -44,6 +50,20 @@ fn a_turn_survives_the_wire() {
     let received = decode_turn(&as_bytes(&sent)).expect("a turn");
     assert_eq!(as_bytes(&received), as_bytes(&sent));
     assert_eq!(received.calls[5].reserved, 0);
+}
+
+#[test]
+fn a_turn_that_only_ran_survives_the_wire() {
+    let mut sent = turn(1, 3);
+    sent.header.reserved = TURN_HAS_NO_WAITS;
+    sent.parts.own_ns[State::Runnable as usize] = 5;
+    let received = decode_turn(&as_bytes(&sent)).expect("a turn");
+    assert_eq!(as_bytes(&received), as_bytes(&sent));
+    // What comes behind was not told, so there was none.
+    assert_eq!(received.parts.own_ns[State::Futex as usize], 0);
+    assert_eq!((received.longest.ns, received.calls_count), (0, 0));
+    assert!(decode_turn(&as_bytes(&sent)[1..]).is_none());
+    assert!(decode_turn(&as_bytes(&sent)[..TURN_WITHOUT_WAITS - 8]).is_none());
 }
 
 #[test]

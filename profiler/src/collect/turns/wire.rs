@@ -3,7 +3,8 @@
 use bytes::Buf;
 use profiler_common::event::Header;
 use profiler_common::turn::{
-    Calls, LongestWait, PEERS, Parts, TURN, TURN_HAS_CALLS, TURN_WITHOUT_CALLS, Turn,
+    Calls, LongestWait, PEERS, Parts, TURN, TURN_HAS_CALLS, TURN_HAS_NO_WAITS, TURN_WITHOUT_CALLS,
+    TURN_WITHOUT_WAITS, Turn,
 };
 use profiler_common::wait::WaitKey;
 
@@ -12,16 +13,17 @@ use crate::model::{Budget, Nanos, State, StateTimes};
 /// Decodes a record; `None` for one of another length or kind than this version knows.
 pub fn decode(record: &[u8]) -> Option<Turn> {
     let mut rest = record;
-    if rest.remaining() < TURN_WITHOUT_CALLS {
+    if rest.remaining() < TURN_WITHOUT_WAITS {
         return None;
     }
     let header = Header { kind: rest.get_u32_ne(), reserved: rest.get_u32_ne() };
-    let has_calls = header.reserved & TURN_HAS_CALLS != 0;
-    let length = if has_calls { size_of::<Turn>() } else { TURN_WITHOUT_CALLS };
-    if header.kind != TURN || record.len() != length {
+    if header.kind != TURN || record.len() != length(header.reserved) {
         return None;
     }
-    let rest = &mut rest;
+    // Behind the end of a shorter record, all is zero.
+    let mut whole = [0; size_of::<Turn>()];
+    whole[..record.len()].copy_from_slice(record);
+    let rest = &mut &whole[size_of::<Header>()..];
     let turn = Turn {
         header,
         service: rest.get_u64_ne(),
@@ -40,9 +42,18 @@ pub fn decode(record: &[u8]) -> Option<Turn> {
         calls_count: rest.get_u32_ne(),
         calls_parallel: rest.get_u32_ne(),
         calls_ns: rest.get_u64_ne(),
-        calls: std::array::from_fn(|_| if has_calls { calls(rest) } else { Calls::default() }),
+        calls: std::array::from_fn(|_| calls(rest)),
     };
     Some(without_contradiction(turn))
+}
+
+/// Length of a record with these flags.
+fn length(flags: u32) -> usize {
+    match flags & (TURN_HAS_CALLS | TURN_HAS_NO_WAITS) {
+        0 => TURN_WITHOUT_CALLS,
+        TURN_HAS_NO_WAITS => TURN_WITHOUT_WAITS,
+        _ => size_of::<Turn>(),
+    }
 }
 
 /// Borders between states are moved by up to so much after a part of a turn was measured
@@ -79,8 +90,8 @@ fn parts(bytes: &mut &[u8]) -> Parts {
         behind_ns: bytes.get_u64_ne(),
         handed_ns: bytes.get_u64_ne(),
         peers_ns: bytes.get_u64_ne(),
-        own_ns: std::array::from_fn(|_| bytes.get_u64_ne()),
         own_sum_ns: bytes.get_u64_ne(),
+        own_ns: std::array::from_fn(|_| bytes.get_u64_ne()),
     }
 }
 
