@@ -168,14 +168,21 @@ fn only_what_has_been_answered_is_left_to_add() {
 
 proptest! {
     #[test]
-    fn any_record(bytes in prop::collection::vec(any::<u8>(), 0..700), is_turn in any::<bool>()) {
+    fn any_record(
+        bytes in prop::collection::vec(any::<u8>(), 0..700),
+        kind in prop::option::of(prop::sample::select(vec![
+            (0, TURN_WITHOUT_CALLS),
+            (TURN_HAS_NO_WAITS, TURN_WITHOUT_WAITS),
+            (TURN_HAS_CALLS, size_of::<Turn>()),
+        ])),
+    ) {
         let mut bytes = bytes;
-        if is_turn {
-            bytes.resize(TURN_WITHOUT_CALLS, 3);
-            bytes[..8].copy_from_slice(&[TURN as u8, 0, 0, 0, 0, 0, 0, 0]);
+        if let Some((flags, length)) = kind {
+            bytes.resize(length, 3);
+            bytes[..8].copy_from_slice(&[TURN as u8, 0, 0, 0, flags as u8, 0, 0, 0]);
         }
         let decoded = decode_turn(&bytes);
-        prop_assert_eq!(decoded.is_some(), is_turn);
+        prop_assert_eq!(decoded.is_some(), kind.is_some());
         if let Some(turn) = decoded {
             let mut turns = Turns::new(0);
             turns.add(&turn);
