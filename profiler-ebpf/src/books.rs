@@ -22,7 +22,7 @@ fn inside(record: &ThreadRecord, now: u64, window_start: u64) -> (u64, bool) {
 
 /// Intervals do not overlap, even where the scheduler's clock has moved a border past `now`.
 #[inline(always)]
-fn later(since: u64, now: u64) -> u64 {
+pub fn later(since: u64, now: u64) -> u64 {
     if since > now { since } else { now }
 }
 
@@ -49,7 +49,7 @@ pub struct Run {
 /// that it speaks of is not the one that we saw. A switch that follows from a wakeup goes by the clock
 /// of that, and comes when the waker next allows it: after 20 to 40 µs where a wakeup comes out of the
 /// loopback's own softirq (one switch of fifty in a backend of PostgreSQL, 1.2 % of its running time).
-const CLOCK_SLACK_NS: u64 = 200_000;
+pub const CLOCK_SLACK_NS: u64 = 200_000;
 
 /// Ends a run, with its borders where the scheduler has them. Returns its end, which is a little
 /// before `now`.

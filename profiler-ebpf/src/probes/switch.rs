@@ -10,7 +10,8 @@ use profiler_common::turn::Intermission;
 use super::{clock, hook};
 use crate::adopt::{finish, followed_entry};
 use crate::books::{
-    Run, close, close_run, close_unseen, close_wait, give_up_post, open_seed, post_late,
+    CLOCK_SLACK_NS, Run, close, close_run, close_unseen, close_wait, give_up_post, later,
+    open_seed, post_late,
 };
 use crate::classify::classify;
 use crate::maps::{self, Place, Scratch};
@@ -172,10 +173,12 @@ fn recover(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
     maps::count(|loss| loss.anomalies += 1);
     let ran = task.last_run_ns();
     let from = record.since_ns;
-    if ran > now - from {
-        close(record, State::Unattributed, now, start);
+    let began = now.saturating_sub(ran);
+    if from < began + CLOCK_SLACK_NS {
+        // `close_run` may have moved the border of the run before into this one.
+        switch_in(record, later(from, began), start);
     } else {
-        switch_in(record, now - ran, start);
+        close(record, State::Unattributed, now, start);
     }
 }
 

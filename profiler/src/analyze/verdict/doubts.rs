@@ -1,6 +1,7 @@
 //! How sure a verdict is.
 
 use super::Basis;
+use super::stolen::Stolen;
 use crate::analyze::requests::{Change, Doubtful, ServiceRows, Set, ratio};
 use crate::model::{Nanos, Part, Profile, State};
 
@@ -36,6 +37,8 @@ pub enum Doubt {
     Flight,
     /// It explains only that much.
     Partly(f64),
+    /// What a hypervisor may have made, of what the slowest requests are slower by.
+    Stolen(f64),
 }
 
 impl Doubt {
@@ -57,6 +60,7 @@ impl Doubt {
             Self::ArrivalUnseen(share) => below(share, 0.1, 0.5),
             Self::Flight => Confidence::Medium,
             Self::Partly(share) => below(1.0 - share, 0.5, 0.75),
+            Self::Stolen(share) => below(share, 0.25, f64::INFINITY),
         }
     }
 }
@@ -79,6 +83,7 @@ pub fn doubts(
     row: &ServiceRows<'_>,
     basis: Basis,
     explains: Option<f64>,
+    stolen: Stolen,
 ) -> Vec<Doubt> {
     let set = match basis {
         Basis::Tail => &row.sets.tail,
@@ -108,6 +113,9 @@ pub fn doubts(
         doubts.push(Doubt::Flight);
     }
     doubts.extend(explains.map(Doubt::Partly));
+    if basis == Basis::Tail {
+        doubts.push(Doubt::Stolen(stolen.share));
+    }
     doubts.retain(|doubt| doubt.allows() < Confidence::High);
     doubts.sort_by_key(|doubt| doubt.allows());
     doubts
