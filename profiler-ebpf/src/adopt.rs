@@ -12,7 +12,7 @@ use profiler_common::thread::{
 use crate::globals;
 use crate::maps::{
     self, BLANK_THREAD, EVENTS, FILTER, FILTER_SLOTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL,
-    Serial, THREADS,
+    SPINS, Serial, THREADS,
 };
 use crate::task::Task;
 
@@ -186,6 +186,7 @@ pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
         let _gone = PROCESSES.remove(&record.tgid);
     }
     record.comm = task.comm();
+    let _gone = SPINS.remove(&record.serial);
     let Some(mut slot) = EVENTS.reserve::<ThreadExit>(0) else {
         maps::count(|loss| loss.events += 1);
         record.flags |= FLAG_ENDED;

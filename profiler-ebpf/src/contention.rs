@@ -2,11 +2,11 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
-use profiler_common::lock::{KernelLockKey, KernelLockStats, LCB_SPIN};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, LCB_SPIN, LOOK_EVERY_NS, SpinPlace};
 use profiler_common::thread::ThreadEntry;
 
 use crate::globals::field;
-use crate::maps::{self, BLANK_KERNEL_LOCK, KERNEL_LOCKS, Place, slot};
+use crate::maps::{self, BLANK_KERNEL_LOCK, KERNEL_LOCKS, Place, SPINS, slot};
 use crate::stack;
 use crate::task::Task;
 
@@ -43,15 +43,15 @@ pub fn end(
     if now <= from {
         return;
     }
-    let Some(scratch) = maps::scratch(Place::Contention) else { return };
-    let stack = stack::kernel(context, scratch).stack;
-    let key =
-        KernelLockKey { stack, serial: entry.record.serial, flags: entry.past.kernel_lock_flags };
+    let ns = now - from;
+    let (serial, flags) = (entry.record.serial, past.kernel_lock_flags);
+    let spins = flags & LCB_SPIN != 0;
+    let stack = if spins { spin_place(context, serial, ns) } else { here(context) };
+    let key = KernelLockKey { stack, serial, flags };
     let Some(stats) = stats(&key) else {
         maps::count(|loss| loss.kernel_locks += 1);
         return;
     };
-    let ns = now - from;
     stats.count += 1;
     stats.total_ns += ns;
     stats.max_ns = if ns > stats.max_ns { ns } else { stats.max_ns };
@@ -61,6 +61,34 @@ pub fn end(
     }
     stats.others += (stats.lock != lock) as u64;
     stats.mmap_locks += is_mmap_lock(lock) as u64;
+}
+
+/// The kernel stack of the current thread.
+#[inline(never)]
+fn here(context: *mut core::ffi::c_void) -> u64 {
+    match maps::scratch(Place::Contention) {
+        Some(scratch) => stack::kernel(context, scratch).stack,
+        None => 0,
+    }
+}
+
+/// Where the thread has spun for `ns`. It is looked at from time to time; in between it counts as where it was
+/// then, so that each place has its part of the time.
+#[inline(always)]
+fn spin_place(context: *mut core::ffi::c_void, serial: u32, ns: u64) -> u64 {
+    let Some(place) = SPINS.get_ptr_mut(&serial) else {
+        let stack = here(context);
+        let _full = SPINS.insert(&serial, &SpinPlace { stack, since_ns: 0 }, BPF_NOEXIST as u64);
+        return stack;
+    };
+    // SAFETY: only the thread itself writes it.
+    let place = unsafe { &mut *place };
+    place.since_ns += ns;
+    if place.since_ns >= LOOK_EVERY_NS {
+        place.since_ns %= LOOK_EVERY_NS;
+        place.stack = here(context);
+    }
+    place.stack
 }
 
 #[inline(always)]

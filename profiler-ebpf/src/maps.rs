@@ -10,7 +10,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use profiler_common::blame::{Blame, BlameKey, Reason};
 use profiler_common::control::{Control, Loss};
 use profiler_common::event::{COPY_BYTES, PartialStack};
-use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey, SpinPlace};
 use profiler_common::object::Object;
 use profiler_common::thread::ThreadEntry;
 use profiler_common::turn::{Conn, Label, Listener, PeerKey, PeerStats};
@@ -64,6 +64,11 @@ pub static QUEUES: HashMap<QueueKey, Queue> = HashMap::with_max_entries(32_768, 
 #[map(name = "dwell_klocks")]
 pub static KERNEL_LOCKS: HashMap<KernelLockKey, KernelLockStats> =
     HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Where threads spun last for locks of the kernel, by the number of the thread. One without a place here is looked
+/// at each time.
+#[map(name = "dwell_spins")]
+pub static SPINS: HashMap<u32, SpinPlace> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
 
 /// Stacks by the hash of their frames.
 #[map(name = "dwell_stacks")]
