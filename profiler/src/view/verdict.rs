@@ -174,11 +174,15 @@ fn unknown(verdict: &Verdict, thin: &Thin) -> String {
             percent(*share),
             service(verdict)
         ),
-        Thin::Nothing => format!(
-            "no part of the time of requests of {} stands out ({all}, mean {}).",
-            service(verdict),
-            duration(verdict.all.1)
-        ),
+        Thin::Nothing => {
+            let stolen = verdict.doubts.iter().find(|doubt| matches!(doubt, Doubt::Stolen(_)));
+            let why = stolen.map(|stolen| format!("; {}", doubt(stolen))).unwrap_or_default();
+            format!(
+                "no part of the time of requests of {} stands out ({all}, mean {}){why}.",
+                service(verdict),
+                duration(verdict.all.1)
+            )
+        }
     }
 }
 

@@ -18,6 +18,16 @@ fn requests_and_what_constrains_them() {
     assert_snapshot("requests-attach-80.txt", &render(&requests::lock(), &at(80)));
 }
 
+/// The CPUs were taken from a server that had no time left either.
+#[test]
+fn what_a_hypervisor_may_have_caused_is_said() {
+    let mut profile = requests::running();
+    profile.cpu.per_cpu = crate::analyze::fixture::cpus(&[1, 1]);
+    profile.cpu.per_cpu[0].steal_ns = crate::model::Nanos(2_500_000_000);
+    let text = render_requests(&profile, &at(80)).replace('\n', " ");
+    assert!(text.contains("; the hypervisor may have caused >99 %"), "{text}");
+}
+
 #[test]
 fn reports_on_requests_stay_within_the_terminal() {
     let long = "很長/".repeat(80) + "\u{1b}[31m";
