@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
-use profiler_common::lock::{KernelLockKey, KernelLockStats, LCB_SPIN, LOOK_EVERY_NS, SpinPlace};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, LCB_SPIN, SpinPlace, Spun};
 use profiler_common::thread::ThreadEntry;
 
 use crate::globals::field;
@@ -46,7 +46,7 @@ pub fn end(
     let ns = now - from;
     let (serial, flags) = (entry.record.serial, past.kernel_lock_flags);
     let spins = flags & LCB_SPIN != 0;
-    let stack = if spins { spin_place(context, serial, ns) } else { here(context) };
+    let stack = if spins { spin_place(context, serial, flags, ns) } else { here(context) };
     let key = KernelLockKey { stack, serial, flags };
     let Some(stats) = stats(&key) else {
         maps::count(|loss| loss.kernel_locks += 1);
@@ -75,20 +75,27 @@ fn here(context: *mut core::ffi::c_void) -> u64 {
 /// Where the thread has spun for `ns`. It is looked at from time to time; in between it counts as where it was
 /// then, so that each place has its part of the time.
 #[inline(always)]
-fn spin_place(context: *mut core::ffi::c_void, serial: u32, ns: u64) -> u64 {
-    let Some(place) = SPINS.get_ptr_mut(&serial) else {
-        let stack = here(context);
-        let _full = SPINS.insert(&serial, &SpinPlace { stack, since_ns: 0 }, BPF_NOEXIST as u64);
-        return stack;
-    };
-    // SAFETY: only the thread itself writes it.
-    let place = unsafe { &mut *place };
-    place.since_ns += ns;
-    if place.since_ns >= LOOK_EVERY_NS {
-        place.since_ns %= LOOK_EVERY_NS;
-        place.stack = here(context);
+fn spin_place(context: *mut core::ffi::c_void, serial: u32, flags: u32, ns: u64) -> u64 {
+    let Some(place) = place_of(serial, flags) else { return here(context) };
+    match place.spun(flags, ns) {
+        Spun::Here => here(context),
+        Spun::HereAndOn => {
+            place.stack = here(context);
+            place.stack
+        }
+        Spun::AsBefore => place.stack,
     }
-    place.stack
+}
+
+#[inline(always)]
+fn place_of(serial: u32, flags: u32) -> Option<&'static mut SpinPlace> {
+    if let Some(place) = SPINS.get_ptr_mut(&serial) {
+        // SAFETY: only the thread itself writes it.
+        return Some(unsafe { &mut *place });
+    }
+    SPINS.insert(&serial, &SpinPlace::new(flags), BPF_NOEXIST as u64).ok()?;
+    // SAFETY: as above.
+    SPINS.get_ptr_mut(&serial).map(|place| unsafe { &mut *place })
 }
 
 #[inline(always)]

@@ -174,8 +174,8 @@ fn recover(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
     let ran = task.last_run_ns();
     let from = record.since_ns;
     let began = now.saturating_sub(ran);
-    if from < began + CLOCK_SLACK_NS {
-        // `close_run` may have moved the border of the run before into this one.
+    if from < began + 2 * CLOCK_SLACK_NS {
+        // `close_run` may have moved the border of the run before into this one, for two reasons.
         switch_in(record, later(from, began), start);
     } else {
         close(record, State::Unattributed, now, start);

@@ -8,7 +8,7 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use profiler_common::blame::{Blame, BlameKey, Reason};
 use profiler_common::control::Loss;
-use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey};
+use profiler_common::lock::{KernelLockKey, KernelLockStats, Queue, QueueKey, SpinPlace};
 use profiler_common::object::Object;
 use profiler_common::thread::{ThreadEntry, ThreadRecord};
 use profiler_common::unwind::{Row, RowKey};
@@ -76,6 +76,7 @@ pub struct Tables {
     blame: MapData,
     queues: MapData,
     kernel_locks: MapData,
+    spins: MapData,
     /// About requests.
     pub requests: RequestTables,
     programs: Vec<OwnedFd>,
@@ -113,6 +114,7 @@ impl Tables {
             blame: hash::<BlameKey, Blame>(ebpf, "dwell_blame")?,
             queues: hash::<QueueKey, Queue>(ebpf, "dwell_queues")?,
             kernel_locks: hash::<KernelLockKey, KernelLockStats>(ebpf, "dwell_klocks")?,
+            spins: hash::<u32, SpinPlace>(ebpf, "dwell_spins")?,
             requests: RequestTables::open(ebpf)?,
             programs,
             #[cfg(feature = "probe-log")]
@@ -285,6 +287,7 @@ impl Tables {
             &self.blame,
             &self.queues,
             &self.kernel_locks,
+            &self.spins,
         ]
         .into_iter()
         .chain(self.requests.maps())

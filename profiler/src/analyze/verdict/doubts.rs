@@ -113,9 +113,7 @@ pub fn doubts(
         doubts.push(Doubt::Flight);
     }
     doubts.extend(explains.map(Doubt::Partly));
-    if basis == Basis::Tail {
-        doubts.push(Doubt::Stolen(stolen.share));
-    }
+    doubts.push(Doubt::Stolen(stolen.share));
     doubts.retain(|doubt| doubt.allows() < Confidence::High);
     doubts.sort_by_key(|doubt| doubt.allows());
     doubts

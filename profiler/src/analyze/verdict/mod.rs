@@ -84,7 +84,7 @@ pub enum Finding {
         /// The one behind it.
         next: Option<Box<Cause>>,
     },
-    /// None: requests run, and servers have time left.
+    /// None: requests run, and servers have time left. Slow ones may be what a hypervisor made ([`Doubt::Stolen`]).
     Free {
         /// Part of the window in which the serving threads worked, on average.
         busy: f64,
@@ -160,7 +160,7 @@ fn nothing() -> Verdict {
 fn judge(profile: &Profile, row: &ServiceRows<'_>, others: usize) -> Verdict {
     let basis = basis(row);
     let sets = &row.sets;
-    let stolen = Stolen::of(profile, row);
+    let stolen = Stolen::of(profile, row, basis);
     let finding = find(profile, row, basis, stolen);
     let first = match &finding {
         Finding::Constrained { first, .. } => Some(first.explains),
@@ -205,9 +205,9 @@ fn find(profile: &Profile, row: &ServiceRows<'_>, basis: Basis, stolen: Stolen) 
     found.sort_by(|a, b| b.1.total_cmp(&a.1));
     let is_code = match basis {
         Basis::Whole => is_running_all_it_can(&found, row),
-        Basis::Tail => !stolen.running,
+        Basis::Tail => stolen.ran == Nanos(0),
     };
-    let is_unserved = basis == Basis::Whole || !stolen.queued;
+    let is_unserved = stolen.queued == Nanos(0);
     found.retain(|(key, explains)| match key {
         Key::Running if !is_code => false,
         Key::Unserved if !is_unserved => false,
@@ -276,24 +276,25 @@ fn free(row: &ServiceRows<'_>, basis: Basis, stolen: Stolen) -> Option<Finding> 
     if [all, tail].into_iter().any(|set| doubts::nowhere(set) >= LEAST) {
         return None;
     }
-    let excused = if stolen.queued { Nanos(u64::MAX) } else { SMALL };
-    let (waits_all, waits_tail) = (waiting(all, SMALL), waiting(tail, excused));
+    let waits_all = waiting(all, stolen.queued_of_all(tail, all) + SMALL);
+    let waits_tail = waiting(tail, stolen.queued);
     let waits = waits_all.share_of(all.mean()) >= LEAST
         || (waits_tail.share_of(tail.mean()) >= LEAST && !is_small(waits_tail));
-    // Slow requests that run are slow by their own code.
-    let slower = tail.mean().since(row.sets.median.mean());
-    let is_slow = basis == Basis::Tail && !stolen.running && !is_small(slower);
+    // Slow requests that run longer are slow by their own code.
+    let ran = |set: &Set| set.part(Part::In(State::Running));
+    let runs_longer = ran(tail).since(ran(&row.sets.median)).since(stolen.ran);
+    let is_slow = basis == Basis::Tail && !is_small(runs_longer);
     let (busy, running) = (threads.busy, running(all));
     (!waits && !is_slow).then_some(Finding::Free { busy, running })
 }
 
-/// Time of the mean request in which it does not run, but for what it may take until it is taken up.
-fn waiting(set: &Set, taken_up_within: Nanos) -> Nanos {
+/// Time of the mean request in which it does not run, without so much of what it takes until it is taken up.
+fn waiting(set: &Set, excused: Nanos) -> Nanos {
     let known = set.parts().into_iter().filter(|(part, _)| {
         !matches!(part, Part::In(State::Running | State::Unattributed | State::Unsettled))
     });
     let waits = |(part, time): (Part, Nanos)| match part {
-        Part::Queued => time.since(taken_up_within),
+        Part::Queued => time.since(excused),
         _ => time,
     };
     known.map(waits).sum()

@@ -171,16 +171,10 @@ impl<'a> Scene<'a> {
         let threads = &self.row.load.threads;
         let is_busy = threads.busy >= BUSY;
         match part {
-            Part::Queued | Part::HandedOver | Part::BehindOthers if self.odd.is_some() => {
-                Key::Uneven
-            }
+            Part::HandedOver | Part::BehindOthers if self.odd.is_some() => Key::Uneven,
             Part::BehindOthers => Key::Loop,
-            Part::Queued if threads.number == 1 => {
-                let loops = set.part(Part::BehindOthers).0 > 0 || threads.busy >= OCCUPIED;
-                if loops { Key::Loop } else { Key::Unserved }
-            }
-            Part::Queued | Part::HandedOver if is_busy => Key::Workers,
-            Part::Queued => Key::Unserved,
+            Part::Queued => queued(self.row, self.odd.is_some(), set),
+            Part::HandedOver if is_busy => Key::Workers,
             Part::HandedOver => Key::HandedOver,
             // Where all ask for the same, a thread that needs longer for it differs from the others.
             Part::In(State::Running | State::Runnable)
@@ -251,6 +245,22 @@ impl<'a> Scene<'a> {
         one_by_one >= CALLS
             && set.calls_open.share_of(set.total) >= FILLED
             && saved(set) * set.count as f64 >= SAVED * total
+    }
+}
+
+/// What the time goes to in which requests are not taken up. `is_odd`: one thread has more to do than the others.
+pub fn queued(row: &ServiceRows<'_>, is_odd: bool, set: &Set) -> Key {
+    let threads = &row.load.threads;
+    let is_alone = threads.number == 1;
+    let loops = set.part(Part::BehindOthers).0 > 0 || threads.busy >= OCCUPIED;
+    if is_odd {
+        Key::Uneven
+    } else if is_alone && loops {
+        Key::Loop
+    } else if !is_alone && threads.busy >= BUSY {
+        Key::Workers
+    } else {
+        Key::Unserved
     }
 }
 

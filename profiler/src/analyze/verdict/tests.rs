@@ -185,10 +185,36 @@ fn stolen_time_is_no_want_of_workers() {
     assert!(matches!(found.finding, Finding::Free { .. }), "{found:?}");
     assert!(found.doubts.contains(&Doubt::Stolen(1.0)), "{found:?}");
     assert_eq!(found.confidence, Confidence::Medium);
-    // 20 requests waited 9 ms longer than others: 180 ms.
-    for stolen in [Nanos(170_000_000), Nanos(0)] {
+    // 30 requests waited 20 ms longer than others: 600 ms.
+    for stolen in [Nanos(590_000_000), Nanos(10_000_000), Nanos(0)] {
         profile.cpu.per_cpu[0].steal_ns = stolen;
         assert!(matches!(first(&profile).constraint, Constraint::Unserved { .. }));
+    }
+    // A thread that may have had other things to do is not excused.
+    profile.cpu.per_cpu[0].steal_ns = Nanos(610_000_000);
+    let servers = &mut profile.requests.services[0].servers;
+    servers.truncate(1);
+    servers[0].own = Nanos(servers[0].own.0 * 10);
+    assert!(matches!(first(&profile).constraint, Constraint::Loop { .. }));
+}
+
+/// A server with time left has slow requests that wait a little.
+#[test]
+fn what_is_small_is_the_same_where_cpus_are_stolen() {
+    for (queued_us, is_free) in [(150, true), (390, false)] {
+        let (run, queued) = (Part::In(State::Running), Part::Queued);
+        let bands = vec![
+            fixture::band(970, &[(run, 300)]),
+            fixture::band(30, &[(run, 300), (queued, queued_us)]),
+        ];
+        let servers = (4243..4247).map(|tid| fixture::server(tid, 250, 300, 5)).collect();
+        let mut profile = fixture::profile(vec![fixture::group("GET /", bands)], servers);
+        profile.cpu.per_cpu = super::super::fixture::cpus(&[1, 1]);
+        for stolen in [Nanos(0), Nanos(10_000_000)] {
+            profile.cpu.per_cpu[0].steal_ns = stolen;
+            let found = of(&profile).finding;
+            assert_eq!(matches!(found, Finding::Free { .. }), is_free, "{queued_us}: {found:?}");
+        }
     }
 }
 
