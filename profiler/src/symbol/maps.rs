@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::module::Module;
 
@@ -199,6 +200,14 @@ pub(super) fn find_process(pid: u32) -> PathBuf {
 fn has_memory(process: &Path) -> bool {
     let mut byte = [0];
     File::open(process.join("maps")).and_then(|mut maps| maps.read(&mut byte)).is_ok_and(|n| n == 1)
+}
+
+/// CPU time of this thread so far.
+pub(super) fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer; the call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// When a process was started, in clock ticks since boot: tells it from a later one with its number.

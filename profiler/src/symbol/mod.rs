@@ -39,7 +39,7 @@ pub use walk::{StackMemory, Start, Walk};
 use profiler_common::unwind::Row;
 
 use kernel::KernelNames;
-use maps::{Backing, Region, Regions, find_process, read_start_time};
+use maps::{Backing, Region, Regions, cpu_time, find_process, read_start_time};
 use module::{Module, Modules, base_name, most_files};
 use perf_map::{Bounds, PerfMap};
 use resolve::{Name, Resolver};
@@ -228,11 +228,17 @@ impl Symbolizer {
         walk::walk(start, most, stack, |address| self.row_at(pid, address))
     }
 
-    /// How to get from the function at an address to its caller.
-    fn row_at(&mut self, pid: u32, address: u64) -> Row {
-        self.cover(pid, &[address], true);
+    /// How to get from the function at an address to its caller; `None` where it is too early to say.
+    fn row_at(&mut self, pid: u32, address: u64) -> Option<Row> {
+        let looked = self.cover(pid, &[address], true);
         let region = self.processes.get(&pid).and_then(|process| process.regions.find(address));
-        let Some(region) = region else { return UNKNOWN };
+        match region {
+            Some(region) => Some(self.row_in(region, address)),
+            None => looked.then_some(UNKNOWN),
+        }
+    }
+
+    fn row_in(&self, region: &Region, address: u64) -> Row {
         let inside = address - region.start;
         let (module, position) = match &region.backing {
             Backing::File(module) => (&**module, region.position(address)),
@@ -271,23 +277,26 @@ impl Symbolizer {
     }
 
     /// Sees to it that the addresses lie in known regions with open files, as far as possible.
-    /// `alive` says that the process with this number now is the one that is meant.
-    fn cover(&mut self, pid: u32, addresses: &[u64], alive: bool) {
+    /// `alive` says that the process with this number now is the one that is meant. False where its regions would have to
+    /// be read again, too soon after the last time.
+    fn cover(&mut self, pid: u32, addresses: &[u64], alive: bool) -> bool {
         let process = self.processes.get(&pid);
         let covered = |(_, lookup)| process.is_some_and(|process: &Process| process.covers(lookup));
         if lookups(addresses).all(covered) || !self.is_same_process(pid, alive) {
-            return;
+            return true;
         }
         let folder = find_process(pid);
         let process = self.processes.get(&pid);
         let placed = |(_, lookup)| process.is_some_and(|process: &Process| process.places(lookup));
-        let rested = process.is_none_or(|process| !process.was_just_read());
-        if rested && !lookups(addresses).all(placed) {
+        let is_placed = lookups(addresses).all(placed);
+        let looks = is_placed || process.is_none_or(|process| !process.was_just_read());
+        if looks && !is_placed {
             self.read_regions(pid, &folder);
         }
         for (_, lookup) in lookups(addresses) {
-            self.open_region(pid, &folder, lookup);
+            self.open_region(pid, &folder, lookup, looks);
         }
+        looks
     }
 
     /// Whether the process that has this number now is the one remembered under it. If it is
@@ -317,9 +326,11 @@ impl Symbolizer {
     /// Reads the regions of a process anew, keeping what was known of them.
     fn read_regions(&mut self, pid: u32, folder: &Path) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
-        let began = Instant::now();
+        // Not the time gone by: where the machine stood still meanwhile for 50 ms, new code had no names for a second.
+        let began = cpu_time();
         let read = Regions::read(folder);
-        process.next_read = Some(Instant::now() + began.elapsed() * REREAD_SHARE);
+        let took = cpu_time().saturating_sub(began);
+        process.next_read = Some(Instant::now() + took * REREAD_SHARE);
         // A process that is just dying shows an empty list.
         let Ok(mut now) = read else { return };
         if now.len() == 0 {
@@ -336,11 +347,13 @@ impl Symbolizer {
         process.regions = now;
     }
 
-    /// Opens the file behind an address, if that was not tried yet.
-    fn open_region(&mut self, pid: u32, folder: &Path, address: u64) {
+    /// Opens the file behind an address, if that was not tried yet. `looked`: the regions are known as they are now.
+    fn open_region(&mut self, pid: u32, folder: &Path, address: u64, looked: bool) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let Some(region) = process.regions.find_mut(address) else {
-            process.note_miss(address);
+            if looked {
+                process.note_miss(address);
+            }
             find_perf_map(process, folder);
             return;
         };

@@ -296,6 +296,23 @@ fn a_later_process_with_the_same_number_is_not_taken_for_the_dead_one() {
     end(child);
 }
 
+/// A process maps code while its regions may not be read again yet: the probes must not be told that there is
+/// nothing, as they would never ask again.
+#[test]
+fn that_an_address_lies_nowhere_is_said_only_after_a_look() {
+    const NOWHERE: u64 = 0x10;
+    let pid = std::process::id();
+    let mut symbolizer = Symbolizer::new();
+    symbolizer.remember(pid, &[here()]);
+    let next_read = |symbolizer: &mut Symbolizer, at| {
+        symbolizer.processes.get_mut(&pid).expect("it was remembered").next_read = at;
+    };
+    next_read(&mut symbolizer, Some(Instant::now() + Duration::from_secs(3600)));
+    assert_eq!(symbolizer.row_at(pid, NOWHERE), None);
+    next_read(&mut symbolizer, None);
+    assert_eq!(symbolizer.row_at(pid, NOWHERE), Some(UNKNOWN));
+}
+
 #[test]
 fn garbage_addresses_do_not_make_it_read_the_maps_again() {
     let me = std::process::id();

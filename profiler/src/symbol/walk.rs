@@ -33,12 +33,12 @@ pub struct Walk {
     pub rows: Vec<(u64, Row)>,
 }
 
-/// Walks on from `start` with at most `most` frames; `row_at` knows the code, `stack` the memory.
+/// Walks on from `start` with at most `most` frames; `row_at` knows the code, or does not yet, and `stack` the memory.
 pub(super) fn walk(
     start: Start,
     most: usize,
     stack: &mut StackMemory<'_>,
-    mut row_at: impl FnMut(u64) -> Row,
+    mut row_at: impl FnMut(u64) -> Option<Row>,
 ) -> Walk {
     let mut walk = Walk::default();
     let mut at = start;
@@ -46,7 +46,7 @@ pub(super) fn walk(
         let ip = at.position.ip;
         walk.addresses.push(ip);
         let address = if at.exact { ip } else { ip.wrapping_sub(1) };
-        let row = row_at(address);
+        let Some(row) = row_at(address) else { break };
         walk.rows.push((address, row));
         match step(at, row, stack) {
             Step::Caller(caller) => at = caller,
@@ -185,8 +185,9 @@ mod tests {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut stack = StackMemory::with_copy(0, 0x1000, &bytes);
         walk(Start { position, exact: true }, most, &mut stack, |address| match address {
-            0x40_0000..0x50_0000 => FRAME_POINTER,
-            _ => UNKNOWN,
+            0x40_0000..0x50_0000 => Some(FRAME_POINTER),
+            0x60_0000..0x70_0000 => None,
+            _ => Some(UNKNOWN),
         })
     }
 
@@ -217,6 +218,10 @@ mod tests {
         assert_eq!((falling.addresses.len(), falling.complete), (2, false));
         let unknown = walk_words(&chain(&[20]), Position { ip: 0x10, ..position }, 127);
         assert_eq!((unknown.addresses, unknown.complete), (vec![0x10], false));
+        assert_eq!(unknown.rows, [(0x10, UNKNOWN)]);
+        // What may be known later is no row: the probes would never ask again.
+        let later = walk_words(&chain(&[20]), Position { ip: 0x60_0000, ..position }, 127);
+        assert_eq!((later.addresses, later.rows), (vec![0x60_0000], vec![]));
     }
 
     #[test]
@@ -236,7 +241,7 @@ mod tests {
                     let row = Row { offset, saved_bp: -16, rule, reserved: 0 };
                     let start = Start { position: Position { ip: 1, sp, bp }, exact: true };
                     let mut stack = StackMemory::of(std::process::id());
-                    walk(start, 127, &mut stack, |_| row);
+                    walk(start, 127, &mut stack, |_| Some(row));
                 }
             }
         }
