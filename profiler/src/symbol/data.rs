@@ -159,7 +159,7 @@ impl Symbolizer {
         let inode = process.regions.find_data(address).map_or(0, |region| region.inode);
         let code = if inode == 0 { None } else { process.regions.code_of(inode) };
         if let Some(start) = code.map(|code| code.start) {
-            self.open_region(pid, &folder, start, true);
+            self.open_region(pid, &folder, start);
         }
     }
 }

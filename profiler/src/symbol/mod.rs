@@ -20,6 +20,7 @@ mod maps;
 mod module;
 mod open;
 mod perf_map;
+mod process;
 mod resolve;
 mod unwind;
 mod vdso;
@@ -29,7 +30,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use clean::clean;
 pub use files::{NoNames, SymbolFiles};
@@ -41,7 +42,8 @@ use profiler_common::unwind::Row;
 use kernel::KernelNames;
 use maps::{Backing, Region, Regions, cpu_time, find_process, read_start_time};
 use module::{Module, Modules, base_name, most_files};
-use perf_map::{Bounds, PerfMap};
+use perf_map::Bounds;
+use process::{Process, may_be_jit};
 use resolve::{Name, Resolver};
 use unwind::{FRAME_POINTER, UNKNOWN};
 use vdso::Vdso;
@@ -50,71 +52,10 @@ use vdso::Vdso;
 const MOST_REGIONS: usize = 1 << 20;
 /// Most processes remembered.
 const MOST_PROCESSES: usize = 65_536;
-/// Most addresses of a process that are known to lie nowhere.
-const MOST_MISSES: usize = 4096;
-/// How long an address that lies nowhere is not looked for again: reading the maps of a large
-/// process takes milliseconds, and a broken stack walk gives such addresses all the time.
-const MISS_LASTS: Duration = Duration::from_secs(1);
-
-/// How often a perf map that is not there is looked for.
-const PERF_MAP_EVERY: Duration = Duration::from_millis(100);
 /// What share of the time (one part in so many) may go into reading the maps of one process again. A
 /// target with tens of thousands of mappings that shows ever new addresses that lie nowhere would
 /// otherwise keep the collector busy with nothing else.
 const REREAD_SHARE: u32 = 20;
-
-/// What is remembered of a process.
-#[derive(Debug, Default)]
-struct Process {
-    /// Tells it from a later process with the same number.
-    start_time: Option<u64>,
-    regions: Regions,
-    perf_map: Option<PerfMap>,
-    /// Addresses that were found to lie nowhere, and when.
-    misses: HashMap<u64, Instant>,
-    /// Not before this are the regions read again.
-    next_read: Option<Instant>,
-    /// When its perf map was last looked for.
-    perf_map_missed: Option<Instant>,
-}
-
-impl Process {
-    /// Whether an address needs no look at the process.
-    fn covers(&self, address: u64) -> bool {
-        match self.regions.find(address) {
-            Some(region) => !matches!(region.backing, Backing::Unopened),
-            None => self.is_miss(address),
-        }
-    }
-
-    /// Whether reading the regions again would tell nothing new about an address.
-    fn places(&self, address: u64) -> bool {
-        self.regions.find(address).is_some() || self.is_miss(address)
-    }
-
-    /// The open file that an address lies in, and the virtual address there.
-    fn in_file(&self, address: u64) -> Option<(&Rc<Module>, u64)> {
-        let region = self.regions.find(address)?;
-        let Backing::File(module) = &region.backing else { return None };
-        Some((module, module.shape.as_ref()?.to_virtual(region.position(address))?))
-    }
-
-    fn is_miss(&self, address: u64) -> bool {
-        self.misses.get(&address).is_some_and(|since| since.elapsed() < MISS_LASTS)
-    }
-
-    /// Whether the regions were read so lately that reading them again would cost too much.
-    fn was_just_read(&self) -> bool {
-        self.next_read.is_some_and(|next| Instant::now() < next)
-    }
-
-    fn note_miss(&mut self, address: u64) {
-        if self.misses.len() >= MOST_MISSES {
-            self.misses.clear();
-        }
-        self.misses.insert(address, Instant::now());
-    }
-}
 
 /// Names functions of processes and of the kernel.
 ///
@@ -294,7 +235,10 @@ impl Symbolizer {
             self.read_regions(pid, &folder);
         }
         for (_, lookup) in lookups(addresses) {
-            self.open_region(pid, &folder, lookup, looks);
+            self.open_region(pid, &folder, lookup);
+            if looks && let Some(process) = self.processes.get_mut(&pid) {
+                process.note_unless_placed(lookup);
+            }
         }
         looks
     }
@@ -347,14 +291,11 @@ impl Symbolizer {
         process.regions = now;
     }
 
-    /// Opens the file behind an address, if that was not tried yet. `looked`: the regions are known as they are now.
-    fn open_region(&mut self, pid: u32, folder: &Path, address: u64, looked: bool) {
+    /// Opens the file behind an address, if that was not tried yet.
+    fn open_region(&mut self, pid: u32, folder: &Path, address: u64) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let Some(region) = process.regions.find_mut(address) else {
-            if looked {
-                process.note_miss(address);
-            }
-            find_perf_map(process, folder);
+            process.find_perf_map(folder);
             return;
         };
         if matches!(region.backing, Backing::Unopened) {
@@ -368,7 +309,7 @@ impl Symbolizer {
             region.backing = module.map_or(Backing::Unreadable, Backing::File);
         }
         if may_be_jit(region) {
-            find_perf_map(process, folder);
+            process.find_perf_map(folder);
         }
     }
 
@@ -386,7 +327,7 @@ impl Symbolizer {
         };
         let region = process.regions.find(lookup);
         if region.is_none_or(may_be_jit)
-            && let Some(frame) = resolve_jit(process, address, lookup)
+            && let Some(frame) = process.name_of_jit(address, lookup)
         {
             return vec![frame];
         }
@@ -471,30 +412,6 @@ fn lookups(addresses: &[u64]) -> impl Iterator<Item = (u64, u64)> {
         (address, if index == 0 { address } else { address.saturating_sub(1) })
     };
     addresses.iter().enumerate().map(lookup)
-}
-
-/// Whether a region may hold code that was made at run time.
-fn may_be_jit(region: &Region) -> bool {
-    match &region.backing {
-        Backing::Anonymous => true,
-        Backing::File(module) => module.shape.is_none(),
-        Backing::Unopened | Backing::Unreadable | Backing::Vdso => false,
-    }
-}
-
-/// Looks for the perf map of a process, unless it was found already, or just now was not there.
-fn find_perf_map(process: &mut Process, folder: &Path) {
-    let is_missed = process.perf_map_missed.is_some_and(|since| since.elapsed() < PERF_MAP_EVERY);
-    if process.perf_map.is_none() && !is_missed {
-        process.perf_map = PerfMap::find(folder);
-        process.perf_map_missed = Some(Instant::now());
-    }
-}
-
-fn resolve_jit(process: &Process, address: u64, lookup: u64) -> Option<Frame> {
-    let (function, offset) = process.perf_map.as_ref()?.look_up(lookup)?;
-    let offset = offset + (address - lookup);
-    Some(Frame { function: Some(function), ..Frame::in_module(address, "[jit]", offset) })
 }
 
 #[cfg(test)]

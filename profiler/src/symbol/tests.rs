@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::*;
 
@@ -289,7 +290,9 @@ fn a_later_process_with_the_same_number_is_not_taken_for_the_dead_one() {
     let address = address_of(pid, "libc.so", nanosleep_position());
     let mut symbols = Symbolizer::new();
     symbols.remember(pid, &[]);
-    symbols.processes.insert(pid, Process { start_time: Some(1), ..Process::default() });
+    let mut another = Process::default();
+    another.start_time = Some(1);
+    symbols.processes.insert(pid, another);
     assert_eq!(symbols.resolve(pid, &[address]), [Frame::unknown(address)]);
     symbols.remember(pid, &[address]);
     assert!(symbols.resolve(pid, &[address])[0].function.is_some());
