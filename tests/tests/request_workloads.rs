@@ -129,9 +129,18 @@ fn one_worker_is_slower_than_the_others() -> Result<()> {
     let questions = drive_four(&server, "200")?;
     let answers = server.end()?;
     agree(&questions, &answers)?;
-    for row in &answers.requests {
-        let is_slow = row.cpu_ns >= 500_000;
-        ensure!(is_slow == (row.connection == 0), "{row:?}");
+    for connection in 0..4 {
+        let own = answers.requests.iter().filter(|row| row.connection == connection);
+        let mut cpu_ns: Vec<u64> = own.map(|row| row.cpu_ns).collect();
+        cpu_ns.sort_unstable();
+        ensure!(cpu_ns.len() >= 25, "{} requests on connection {connection}", cpu_ns.len());
+        // What a hypervisor takes while a thread runs counts as its CPU time. It only ever adds to that, so none of
+        // the slow worker's may be short; and it does not happen most of the time.
+        let is_slow = match connection {
+            0 => cpu_ns[0] >= 500_000,
+            _ => cpu_ns[cpu_ns.len() / 2] >= 500_000,
+        };
+        ensure!(is_slow == (connection == 0), "connection {connection}: {cpu_ns:?} ns");
     }
     Ok(())
 }
