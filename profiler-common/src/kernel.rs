@@ -205,7 +205,15 @@ pub struct KernelLayout {
     pub pid_namespace: u32,
     /// Size of a kernel stack (`THREAD_SIZE`).
     pub kernel_stack_size: u32,
+    /// BTF number of a structure that begins with a 64-bit number, through which the probes read the kernel's memory
+    /// by plain loads; 0 where they have to call for it.
+    pub word_type: u32,
+    /// BTF number of `bpf_rdonly_cast`, which the calls of [`CAST_CALL`] are to become; 0 likewise.
+    pub cast_function: u32,
 }
+
+/// The helper, which there is not, that the probes call in place of `bpf_rdonly_cast` ("dwel", read as a number).
+pub const CAST_CALL: u32 = u32::from_le_bytes(*b"dwel");
 
 impl KernelLayout {
     /// Nothing known.
@@ -217,6 +225,8 @@ impl KernelLayout {
         switch_has_state: 0,
         pid_namespace: 0,
         kernel_stack_size: 0,
+        word_type: 0,
+        cast_function: 0,
     };
 }
 

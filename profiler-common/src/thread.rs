@@ -22,10 +22,13 @@ pub const FLAG_SEED_RUNNING: u8 = 16;
 
 /// The thread has ended, and the ring buffer had no place for its books.
 pub const FLAG_ENDED: u8 = 32;
-/// The last wait has ended and is not in its sums yet: [`ThreadRecord::unposted_ns`].
-pub const FLAG_UNPOSTED: u8 = 64;
-/// That wait began before the window.
-pub const FLAG_UNPOSTED_CLIPPED: u8 = 128;
+/// [`ThreadRecord::unposted`]: the last wait is in its sums.
+pub const POSTED: u8 = 0;
+/// [`ThreadRecord::unposted`]: it has ended and is not in its sums yet, which comes when the thread leaves the CPU
+/// that it was woken for.
+pub const UNPOSTED: u8 = 1;
+/// [`ThreadRecord::unposted`]: likewise, and it began before the window.
+pub const UNPOSTED_CLIPPED: u8 = 2;
 
 /// Who ended a wait.
 #[repr(C)]
@@ -86,7 +89,7 @@ pub struct OpenWait {
     pub value: u32,
 }
 
-/// The books of one thread, kept by the probes under the thread's run-queue lock.
+/// The books of one thread, kept by the probes: by its CPU while it has one, by who wakes it while it waits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadRecord {
@@ -98,7 +101,8 @@ pub struct ThreadRecord {
     pub born_ns: u64,
     /// The wait it is in, where the state is one.
     pub open: OpenWait,
-    /// The wait it was in when dwell came.
+    /// The wait it was in when dwell came; of no meaning after its first event, see
+    /// [`Self::early_waker`].
     pub seed: OpenWait,
     /// The file it waited on last.
     pub memo: FileMemo,
@@ -106,8 +110,7 @@ pub struct ThreadRecord {
     pub seed_position: Position,
     /// Who woke it last.
     pub waker: Waker,
-    /// Length of the last wait, with [`FLAG_UNPOSTED`]; what else there is to know is in `open` and
-    /// `waker`.
+    /// Length of the last wait while it is not in its sums; what else there is to know is in `open` and `waker`.
     pub unposted_ns: u64,
     /// Used by the probes to turn a pointer into a number.
     pub passage: u64,
@@ -149,10 +152,24 @@ pub struct ThreadRecord {
     pub queued: u8,
     /// Non-zero when it was preempted, or yielded, and has not got a CPU since.
     pub preempted: u8,
-    /// Named so that no padding is left undefined.
-    pub reserved: [u8; 3],
+    /// Whether the last wait is in its sums: [`POSTED`], [`UNPOSTED`] or [`UNPOSTED_CLIPPED`].
+    pub unposted: u8,
+    /// Non-zero: what the scheduler does not count as a wait for this CPU belongs to the wait before, all of it
+    /// ([`crate::turn::Serving::moved_ns`]).
+    pub settled: u8,
+    /// Non-zero: a thread ended the last wait before this thread had left its CPU.
+    pub woken_early: u8,
     /// Its name.
     pub comm: Comm,
+}
+
+impl ThreadRecord {
+    /// Who woke it last before it had left its CPU, in the place of [`Self::seed`]: the kernel gives out the
+    /// memory of threads in powers of two, and that is used up.
+    pub fn early_waker(&mut self) -> &mut Waker {
+        // SAFETY: as long and as aligned (checked below), and any bytes are a value of either.
+        unsafe { &mut *(&raw mut self.seed).cast() }
+    }
 }
 
 /// [`ThreadRecord::recheck`]: it was not.
@@ -188,3 +205,4 @@ const _: () = assert!(
             + size_of::<Serving>()
 );
 const _: () = assert!(size_of::<Waker>() == 32);
+const _: () = assert!(size_of::<OpenWait>() == 32 && align_of::<OpenWait>() >= align_of::<Waker>());

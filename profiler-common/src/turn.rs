@@ -217,6 +217,9 @@ pub struct Serving {
     pub focus: u64,
     /// [`Conn::number`] of that.
     pub focus_number: u64,
+    /// What will be moved from its wait for this CPU to the wait before, in nanoseconds. Only while that is not in
+    /// its sums: later it has been moved.
+    pub moved_ns: u64,
 }
 
 /// What a thread was doing between two events of its connections, kept at each wakeup.
@@ -333,7 +336,7 @@ const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
 const _: () = assert!(TURN_WITHOUT_WAITS == 144);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
 const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 112);
-const _: () = assert!(size_of::<Serving>() == 40 + 8 * State::COUNT);
+const _: () = assert!(size_of::<Serving>() == 48 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);
 const _: () = assert!(size_of::<PeerKey>() == 16);

@@ -26,7 +26,7 @@ pub fn followed_entry(task: Task) -> Option<&'static mut ThreadEntry> {
 #[inline(always)]
 pub fn entry_of(task: Task) -> Option<&'static mut ThreadEntry> {
     let entry = THREADS.get_ptr_mut(task.0)?;
-    // SAFETY: changed only under the run-queue lock of the thread, see the crate's page.
+    // SAFETY: it has one writer at a time, see the crate's page.
     let entry = unsafe { &mut *entry };
     let record = &entry.record;
     if record.serial == 0 || record.flags & FLAG_ENDED != 0 { None } else { Some(entry) }

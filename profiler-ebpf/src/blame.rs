@@ -165,8 +165,12 @@ fn release_stack(holder: &mut ThreadEntry, scratch: &mut Scratch) -> u64 {
     if holder.record.flags & FLAG_KERNEL_THREAD != 0 {
         return 0;
     }
-    let position = Saved::of_current().position();
-    stack::user(&position, &mut holder.record, &mut holder.memo, scratch)
+    let position = Saved::of_current(Task::current()).position();
+    // That of the wait before, which is not in its sums yet.
+    let recheck = holder.record.recheck;
+    let stack = stack::user(&position, &mut holder.record, &mut holder.memo, scratch);
+    holder.record.recheck = recheck;
+    stack
 }
 
 /// The part of the wait in which the thread was in `span` itself.

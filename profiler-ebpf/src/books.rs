@@ -4,12 +4,13 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use profiler_common::histogram::{BUCKETS, bucket_of};
 use profiler_common::state::{State, is_wait};
 use profiler_common::thread::{
-    CAUSE_THREAD, FLAG_SEED_WAIT, FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, RECHECK_NONE,
-    RECHECK_WRONG, ThreadRecord, Waker,
+    CAUSE_THREAD, FLAG_SEED_WAIT, POSTED, RECHECK_NONE, RECHECK_WRONG, ThreadRecord, UNPOSTED,
+    UNPOSTED_CLIPPED, Waker,
 };
 use profiler_common::wait::{NO_SYSCALL, WAKERS, WaitKey, WaitStats};
 
 use crate::maps::{self, BLANK_WAIT, WAITS, slot};
+use crate::task::Task;
 
 /// The part of `[record.since_ns, now)` that lies inside the window, and whether the window cut
 /// its beginning off.
@@ -51,6 +52,11 @@ pub struct Run {
 /// loopback's own softirq (one switch of fifty in a backend of PostgreSQL, 1.2 % of its running time).
 pub const CLOCK_SLACK_NS: u64 = 200_000;
 
+#[inline(always)]
+fn least(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
 /// Ends a run, with its borders where the scheduler has them. Returns its end, which is a little
 /// before `now`.
 ///
@@ -59,25 +65,36 @@ pub const CLOCK_SLACK_NS: u64 = 200_000;
 /// wakeup again when the switch follows from it (`rq_clock_skip_update` in `wakeup_preempt`,
 /// kernel/sched/core.c), 1.3 µs before ours as measured here. For a busy Redis, that made 3 % of
 /// its running time.
+///
+/// What the scheduler counts neither as waiting for a CPU nor as running came before it queued the thread:
+/// between `sched_waking` and that, for a CPU that has to be told by an interrupt, tens of microseconds can
+/// pass. It belongs to the wait before.
 #[inline(always)]
 pub fn close_run(record: &mut ThreadRecord, run: Run, now: u64, window_start: u64) -> u64 {
     let by_clock = now.saturating_sub(record.since_ns);
     let ready = record.last_ready_ns;
-    let earlier = if run.waited < ready { ready - run.waited } else { 0 };
+    let excess = if run.waited < ready { ready - run.waited } else { 0 };
+    let mut earlier = excess;
+    if record.unposted != POSTED {
+        // How long the run was under way when we saw it begin.
+        let ran_before = run.ran.saturating_sub(by_clock);
+        earlier = if record.settled != 0 { 0 } else { least(ran_before, excess) };
+        record.unposted_ns += excess - earlier;
+    }
+    record.settled = 0;
     let over = (by_clock + earlier).wrapping_sub(run.ran);
     let end = if over < CLOCK_SLACK_NS && over < by_clock { now - over } else { now };
     close(record, State::Running, end, window_start);
-    record.totals_ns[State::Runnable as usize] -= earlier;
+    record.totals_ns[State::Runnable as usize] -= excess;
     record.totals_ns[State::Running as usize] += earlier;
-    // It queued the thread a little before the probe of the wakeup ran: what is missing from the
-    // wait for the CPU is taken from the state that follows, as if that began later.
+    // It may have queued the thread a little before the event that told us (a preemption): what is missing from
+    // the wait for the CPU is taken from the state that follows, as if that began later.
     let missing = run.waited.wrapping_sub(ready);
     if ready != 0 && missing < CLOCK_SLACK_NS {
         record.totals_ns[State::Runnable as usize] += missing;
         record.since_ns += missing;
     }
-    // The same for the run: on a CPU that was idle it begins with the interrupt that brings the
-    // wakeup, 1 µs before the probe of the wakeup as measured here.
+    // The same for the run: on a CPU that was idle it begins with the interrupt that brings the wakeup.
     let short = run.ran.wrapping_sub(by_clock + earlier);
     if now > window_start && short < CLOCK_SLACK_NS {
         record.totals_ns[State::Running as usize] += short;
@@ -87,7 +104,8 @@ pub fn close_run(record: &mut ThreadRecord, run: Run, now: u64, window_start: u6
     end
 }
 
-/// Ends the interval since the last event as the wait described in `record.open`.
+/// Ends the interval since the last event as the wait described in `record.open`. It is added to its sums when
+/// the thread leaves the CPU that it was woken for: only then its end is known (`close_run`).
 #[inline(always)]
 pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
     let (ns, clipped) = inside(record, now, window_start);
@@ -96,20 +114,34 @@ pub fn close_wait(record: &mut ThreadRecord, now: u64, window_start: u64) {
         return;
     }
     record.unposted_ns = ns;
-    record.flags |= if clipped { FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED } else { FLAG_UNPOSTED };
-    post(record);
+    record.unposted = if clipped { UNPOSTED_CLIPPED } else { UNPOSTED };
 }
 
-/// Adds a closed wait to its sums; leaves it where there is no entry for them yet and none to be
-/// had. A table that allocates as it fills has a stock of some ten entries on each CPU, and is given
-/// new ones when interrupts are enabled again: one timer interrupt can wake more new threads than that.
+/// What the scheduler does not count of the last wait for a CPU, as far as it is known while the thread runs: it
+/// will be moved to the wait before. Nothing is moved here, as from Linux 7 on the thread can lose its CPU meanwhile.
+#[inline(always)]
+pub fn to_be_moved(record: &ThreadRecord, task: Task) -> u64 {
+    let Some(delay) = task.run_delay_ns() else { return 0 };
+    let waited = delay.wrapping_sub(record.run_delay_ns);
+    if record.unposted == POSTED { 0 } else { record.last_ready_ns.saturating_sub(waited) }
+}
+
+/// Adds the last wait to its sums, if that has not been done. One that finds no entry is in no row, only in
+/// the books.
 #[inline(never)]
-fn post(record: &mut ThreadRecord) {
+pub fn post(record: &mut ThreadRecord) {
+    if record.unposted == POSTED {
+        return;
+    }
     let ns = record.unposted_ns;
-    let clipped = record.flags & FLAG_UNPOSTED_CLIPPED != 0;
-    let Some(stats) = entry(&record.open.key) else { return };
-    record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
-    record.totals_ns[slot(record.open.key.kind as u32, State::COUNT)] += ns;
+    let clipped = record.unposted == UNPOSTED_CLIPPED;
+    record.unposted = POSTED;
+    let kind = slot(record.open.key.kind as u32, State::COUNT);
+    record.totals_ns[kind] += ns;
+    let Some(stats) = entry(&record.open.key) else {
+        maps::count(|loss| loss.waits[kind] += 1);
+        return;
+    };
     stats.clipped += clipped as u32;
     note_port(stats, record.open.peer_port);
     add(stats, ns, &record.waker);
@@ -120,27 +152,6 @@ fn post(record: &mut ThreadRecord) {
             loss.recheck_ns += ns;
             loss.recheck_wrong_ns += if wrong { ns } else { 0 };
         });
-    }
-}
-
-/// The thread gets a CPU: the second chance of a wait that found no entry. Interrupts have been
-/// enabled since the first. To be called last: what comes after, the verifier walks three times.
-#[inline(always)]
-pub fn post_late(record: &mut ThreadRecord) {
-    if record.flags & FLAG_UNPOSTED != 0 {
-        post(record);
-    }
-}
-
-/// The thread leaves the CPU, and may wait again: a wait that found no entry is in no row, only in
-/// the books.
-#[inline(always)]
-pub fn give_up_post(record: &mut ThreadRecord) {
-    if record.flags & FLAG_UNPOSTED != 0 {
-        record.flags &= !(FLAG_UNPOSTED | FLAG_UNPOSTED_CLIPPED);
-        let kind = slot(record.open.key.kind as u32, State::COUNT);
-        record.totals_ns[kind] += record.unposted_ns;
-        maps::count(|loss| loss.waits[kind] += 1);
     }
 }
 
@@ -190,7 +201,7 @@ pub fn open_seed(record: &mut ThreadRecord) {
 #[inline(always)]
 fn entry(key: &WaitKey) -> Option<&'static mut WaitStats> {
     if let Some(stats) = WAITS.get_ptr_mut(key) {
-        // SAFETY: only this thread's events write it, under its run-queue lock.
+        // SAFETY: only this thread's switches write it.
         return Some(unsafe { &mut *stats });
     }
     let blank = BLANK_WAIT.get(0)?;

@@ -60,7 +60,7 @@ pub fn classify(
     record.open.value = 0;
     // A kernel thread stands nowhere in user space.
     let is_user = blocked.flags & FLAG_KERNEL_THREAD == 0;
-    let saved = Saved::of_current();
+    let saved = Saved::of_current(task);
     if is_user {
         describe(blocked, saved, &mut record.open, &mut record.memo, scratch);
     }

@@ -47,6 +47,7 @@ layout! {
     switch_has_state: switch_has_state,
     pid_namespace: pid_namespace,
     kernel_stack_size: kernel_stack_size,
+    word_type: word_type,
 }
 
 /// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).

@@ -18,6 +18,7 @@ use profiler_common::unwind::{fold, mix};
 use crate::letters::{self, below};
 use crate::maps::{self, LABELS, RequestScratch, slot};
 use crate::registers::Saved;
+use crate::task::Task;
 use crate::{globals, http};
 
 /// Bytes of a request that are looked at: a power of two.
@@ -178,7 +179,7 @@ fn mysql(at: u32, text: &mut Text) -> bool {
 /// Copies the first bytes from where the system call has put them.
 #[inline(always)]
 fn fetch(length: u32, text: &mut Text) -> bool {
-    let Some(call) = Saved::of_current().syscall() else { return false };
+    let Some(call) = Saved::of_current(Task::current()).syscall() else { return false };
     text.buffer = match call.number {
         // `struct msghdr` has the list as its third word (include/linux/socket.h).
         RECVMSG => user_word(user_word(call.second + 16)),

@@ -2,8 +2,8 @@
 //!
 //! Entry points are in `probes/`, one file a subsystem; each has a `tp_btf` form and, for kernels
 //! that refuse it, a `raw_tp` twin, and both call the same body. `task`, `file` and `socket` are
-//! the only readers of kernel structures. The books of a thread are changed only under its
-//! run-queue lock (`sched_switch`, `sched_wakeup`), so they have one writer and need no atomics.
+//! the only readers of kernel structures. The books of a thread have one writer at a time: the switches of its
+//! CPU while it has one, and whoever wakes it while it has none. So they need no atomics.
 #![no_std]
 #![no_main]
 // Or LLVM makes a call of `memset` of any two words of zeroes, which for this target writes byte by byte

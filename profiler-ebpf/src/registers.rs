@@ -1,8 +1,12 @@
 //! The user registers that the kernel saved when a thread entered it (x86-64).
 
+use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use profiler_common::unwind::Position;
 use profiler_common::wait::NO_SYSCALL;
+
+use crate::globals;
+use crate::task::Task;
 
 /// `struct pt_regs` of x86-64, which is part of the kernel's ABI (arch/x86/include/uapi/asm/ptrace.h).
 #[repr(C)]
@@ -43,11 +47,18 @@ pub struct Syscall {
 }
 
 impl Saved {
-    /// Of the current thread. Those of kernel threads say nothing.
+    /// Of `current`, the current thread. Those of kernel threads say nothing.
     #[inline(always)]
-    pub fn of_current() -> &'static Saved {
+    pub fn of_current(current: Task) -> &'static Saved {
+        let task = if globals::typed() != 0 {
+            current.0 as *mut task_struct
+        } else {
+            // A number to the verifier.
+            // SAFETY: no arguments, no preconditions.
+            unsafe { bpf_get_current_task_btf().cast() }
+        };
         // SAFETY: the current task outlives the program.
-        unsafe { Self::of(bpf_get_current_task_btf().cast()) }
+        unsafe { Self::of(task) }
     }
 
     /// Of a task that the verifier knows as one.
@@ -55,7 +66,7 @@ impl Saved {
     /// # Safety
     /// `task` must be a trusted `task_struct` pointer.
     #[inline(always)]
-    pub unsafe fn of(task: *mut aya_ebpf::bindings::task_struct) -> &'static Saved {
+    pub unsafe fn of(task: *mut task_struct) -> &'static Saved {
         // SAFETY: as the caller promises, and the verifier checks. They are a place at the end of the task's
         // stack, which every task has (`task_pt_regs`, arch/x86/include/asm/processor.h).
         unsafe { &*(bpf_task_pt_regs(task) as *const Saved) }

@@ -5,11 +5,12 @@
 //! it works for the connection of that event: it is about to answer there, or only comes to receive.
 
 use profiler_common::state::State;
-use profiler_common::thread::{ThreadEntry, ThreadRecord};
+use profiler_common::thread::{POSTED, ThreadEntry, ThreadRecord};
 use profiler_common::turn::{Conn, PHASE_RECEIVED, Parts};
 
-use crate::conn;
 use crate::maps::slot;
+use crate::task::Task;
+use crate::{books, conn};
 
 /// The running time of the current thread, with the interval that is open. Together with what is closed of
 /// the other states it sums to `now` and a constant, so differences sum to the time between.
@@ -20,13 +21,45 @@ fn running(record: &ThreadRecord, now: u64) -> u64 {
     record.totals_ns[State::Running as usize] + now.wrapping_sub(since)
 }
 
-/// A wait that is not closed yet although the thread runs: the kind, and its length so far.
+/// A wait that is not in the books yet although the thread runs: the kind, and its length so far.
 #[inline(always)]
-fn unclosed(record: &ThreadRecord) -> (usize, u64) {
+fn unclosed(entry: &ThreadEntry) -> (usize, u64) {
+    let record = &entry.record;
     let kind = slot(record.open.key.kind as u32, State::COUNT);
+    if record.unposted != POSTED {
+        return (kind, record.unposted_ns + moved(entry));
+    }
     match record.unseen_wakeup_ns {
         0 => (kind, 0),
         unseen => (kind, unseen - record.since_ns),
+    }
+}
+
+/// What will be moved from the wait for a CPU to the wait before.
+#[inline(always)]
+pub fn moved(entry: &ThreadEntry) -> u64 {
+    if entry.record.unposted != POSTED { entry.serving.moved_ns } else { 0 }
+}
+
+/// Finds out where the last wait ended, before the first event of this run is looked at: else that wait and the one
+/// for a CPU would change in the middle of a request.
+#[inline(always)]
+pub fn settle(entry: &mut ThreadEntry, task: Task) {
+    if entry.serving.since_ns == entry.record.since_ns || entry.record.settled != 0 {
+        return;
+    }
+    // First of all: should the thread lose its CPU here, it is moved then.
+    entry.record.settled = 1;
+    let moved = books::to_be_moved(&entry.record, task);
+    entry.serving.moved_ns = moved;
+    let woken_ns = entry.record.since_ns.wrapping_sub(entry.record.last_ready_ns);
+    let pause = &mut entry.intermission;
+    if pause.idle_end_ns == woken_ns {
+        pause.idle_end_ns += moved;
+    }
+    if pause.parked_end_ns == woken_ns {
+        pause.parked_end_ns += moved;
+        pause.parked.ns += moved;
     }
 }
 
@@ -37,6 +70,12 @@ pub struct Event<'a> {
     pub now: u64,
     /// Part of an answer is sent.
     pub sends: bool,
+}
+
+/// Whether a wait of this kind can be one for requests.
+#[inline(always)]
+pub fn is_idle(kind: u8) -> bool {
+    kind == State::Socket as u8 || kind == State::Poll as u8
 }
 
 /// Gives the time since the last event to the request that the thread worked for, and begins anew.
@@ -73,8 +112,9 @@ pub fn restart(entry: &mut ThreadEntry, now: u64) {
 #[inline(never)]
 fn look(entry: &mut ThreadEntry) {
     entry.serving.last_ns = entry.record.totals_ns;
-    let (kind, ns) = unclosed(&entry.record);
+    let (kind, ns) = unclosed(entry);
     entry.serving.last_ns[kind] += ns;
+    entry.serving.last_ns[State::Runnable as usize] -= moved(entry);
     entry.serving.since_ns = entry.record.since_ns;
 }
 
@@ -130,6 +170,8 @@ fn spend_others(entry: &ThreadEntry, parts: &mut Parts) {
         let spent = entry.record.totals_ns[state].wrapping_sub(entry.serving.last_ns[state]);
         parts.own_ns[state] = parts.own_ns[state].wrapping_add(spent);
     }
-    let (kind, ns) = unclosed(&entry.record);
+    let (kind, ns) = unclosed(entry);
     parts.own_ns[kind] = parts.own_ns[kind].wrapping_add(ns);
+    let ready = &mut parts.own_ns[State::Runnable as usize];
+    *ready = ready.wrapping_sub(moved(entry));
 }

@@ -120,8 +120,8 @@ fn before(entry: &ThreadEntry, conn: &mut Conn, served_before: bool, now: u64) {
         // It was idle, and woken for this or for other things that came at the same time.
         parts.queued_ns = woken - arrival;
         let rest = now - woken;
-        let ready =
-            entry.record.totals_ns[State::Runnable as usize].wrapping_sub(pause.idle_ready_ns);
+        let ready = entry.record.totals_ns[State::Runnable as usize] - serving::moved(entry);
+        let ready = ready.wrapping_sub(pause.idle_ready_ns);
         let ready = if ready < rest { ready } else { rest };
         let rest = rest - ready;
         let busy = if last > woken { last - woken } else { 0 };

@@ -1,10 +1,10 @@
 //! Who ended a wait.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_comm;
 use profiler_common::state::State;
-use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, ThreadRecord};
+use profiler_common::thread::{CAUSE_INTERRUPT, CAUSE_THREAD, ThreadRecord, Waker};
 
-use crate::globals::{self, field};
+use crate::globals::field;
 use crate::registers::Saved;
 use crate::task::Task;
 
@@ -12,42 +12,39 @@ use crate::task::Task;
 /// loopback these deliver to the peer from a softirq that they run themselves.
 const DELIVERING: [u16; 10] = [44, 46, 1, 20, 307, 42, 48, 3, 40, 275];
 
-/// Notes in `record` who wakes the thread, in the context that `context` lies in: a thread only where
-/// it really did it, not where an interrupt happened to hit it.
+/// Notes who wakes a thread, from [`current`].
 #[inline(always)]
-pub fn note(context: *mut core::ffi::c_void, record: &mut ThreadRecord) {
-    let before = record.waker.tid;
-    record.waker.cause = CAUSE_INTERRUPT;
-    record.waker.tid = 0;
-    let ids = bpf_get_current_pid_tgid();
-    if ids == 0 || !did_it(context, record) {
-        return;
-    }
-    record.waker.cause = CAUSE_THREAD;
-    if globals::is_initial_namespace() {
-        record.waker.tid = ids as u32;
-        record.waker.pid = (ids >> 32) as u32;
-    } else {
-        let task = Task::current();
-        record.waker.tid = task.visible_tid();
-        record.waker.pid = task.visible_pid();
-    }
+pub fn note(waker: &mut Waker, by: Option<Task>) {
+    let before = waker.tid;
+    waker.cause = CAUSE_INTERRUPT;
+    waker.tid = 0;
+    let Some(task) = by else { return };
+    waker.cause = CAUSE_THREAD;
+    waker.tid = task.visible_tid();
+    waker.pid = task.visible_pid();
     // Mostly the one that did it last time.
-    if record.waker.tid != before || before == 0 {
-        record.waker.comm = bpf_get_current_comm().unwrap_or_default();
+    if waker.tid != before || before == 0 {
+        waker.comm = bpf_get_current_comm().unwrap_or_default();
     }
 }
 
+/// The current thread, if it is this that wakes the one of `record`, in the context that `context` lies in; none if
+/// an interrupt happened to hit it, or the idle task of a CPU.
 #[inline(always)]
-fn did_it(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
+pub fn current(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> Option<Task> {
     let task = Task::current();
+    if task.global_tid() != 0 && does_it(task, context, record) { Some(task) } else { None }
+}
+
+#[inline(always)]
+fn does_it(task: Task, context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
     let on_own_stack = task.has_on_stack(context, &mut record.passage);
     let kind = record.open.key.kind;
     let is_delivered = kind != State::Futex as u8 && kind != State::Sleep as u8;
     if task.is_kernel_thread() {
         return on_own_stack;
     }
-    match Saved::of_current().syscall() {
+    match Saved::of_current(task).syscall() {
         // What ends a wait for a futex, or a sleep, out of an interrupt is a timer.
         Some(syscall) => on_own_stack || (is_delivered && delivers(syscall.number)),
         // User code was interrupted, or faults.

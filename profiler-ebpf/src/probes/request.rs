@@ -7,7 +7,7 @@ use super::{clock, hook};
 use crate::adopt::followed_entry;
 use crate::maps::{RequestPlace, request_scratch};
 use crate::task::Task;
-use crate::{conn, peer, turn};
+use crate::{conn, peer, serving, turn};
 
 /// MSG_PEEK (include/linux/socket.h).
 const PEEK: u32 = 2;
@@ -54,6 +54,7 @@ fn received(sock: u64, length: i32, flags: u32) {
     }
     let Some(scratch) = request_scratch(RequestPlace::Receive) else { return };
     let Some(conn) = conn::of(sock, scratch) else { return };
+    serving::settle(entry, task);
     conn::keep_apart(sock, conn, moment.1, scratch);
     match conn.role {
         CONN_SERVER => turn::received(sock, task, entry, conn, length as u32, moment, scratch),
@@ -88,6 +89,7 @@ fn sent(sock: u64, length: i32) {
     let Some((now, start)) = clock() else { return };
     let Some(scratch) = request_scratch(RequestPlace::Send) else { return };
     let Some(conn) = conn::of(sock, scratch) else { return };
+    serving::settle(entry, task);
     conn::keep_apart(sock, conn, start, scratch);
     match conn.role {
         CONN_SERVER => turn::sent(sock, task, entry, conn, length as u32, now),

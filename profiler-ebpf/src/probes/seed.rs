@@ -101,7 +101,10 @@ fn describe(task: Task, pointer: *mut task_struct, state: u32, record: &mut Thre
         seed.key.object = side.function;
         seed.key.stack = side.stack;
     }
-    record.seed = seed;
+    // Later, who wakes it early leaves its name there.
+    if record.state == State::Unsettled as u8 {
+        record.seed = seed;
+    }
 }
 
 const _: () = assert!(size_of::<TaskIteration>() == 16);

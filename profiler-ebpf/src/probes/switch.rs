@@ -1,5 +1,7 @@
 //! `sched_switch`: a CPU goes from one thread to another.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::EbpfContext;
 use profiler_common::blame::{SHORTEST_SPAN_NS, WOKEN_EARLY_NS};
 use profiler_common::kernel::task_state;
@@ -9,12 +11,10 @@ use profiler_common::turn::Intermission;
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed_entry};
-use crate::books::{
-    CLOCK_SLACK_NS, Run, close, close_run, close_unseen, close_wait, give_up_post, later,
-    open_seed, post_late,
-};
+use crate::books::{CLOCK_SLACK_NS, Run, close, close_run, close_unseen, close_wait, later, post};
 use crate::classify::classify;
 use crate::maps::{self, Place, Scratch};
+use crate::serving::is_idle;
 use crate::task::Task;
 use crate::{blame, globals, queue, ready};
 
@@ -44,13 +44,17 @@ fn switch(
     }
     // Looked up only here: held across all of the above, it would be two cases to the verifier.
     let Some(entry) = followed_entry(next) else { return };
-    let record = &mut entry.record;
     let moment = if has_left { Some(scratch.moment.read()) } else { Moment::now() };
     let Some(Moment { at, now, start }) = moment else { return };
+    if is_wait(entry.record.state) {
+        woken_early(entry, start);
+    }
+    // It tells of the run before only.
+    entry.past.woken_early_ns = 0;
+    let record = &mut entry.record;
     // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
     // event of this thread.
     switch_in(record, if at > record.since_ns { at } else { now }, start);
-    post_late(record);
     let waited = record.last_ready_ns;
     if waited >= SHORTEST_SPAN_NS {
         ready::note(entry, previous, waited, now);
@@ -113,7 +117,6 @@ fn switch_out(
     scratch: &mut Scratch,
 ) {
     let record = &mut entry.record;
-    give_up_post(record);
     let was = record.state;
     if was != State::Running as u8 && was != State::Unsettled as u8 {
         recover(task, record, now, start);
@@ -121,13 +124,18 @@ fn switch_out(
     let run = last_run(task, record);
     if record.unseen_wakeup_ns != 0 {
         close_unseen(record, run.waited, start);
-        give_up_post(record);
     }
     if record.queued != 0 {
         // A wait whose wakeup nobody showed.
         queue::leave(record, now, queue::By::Other, start);
     }
     let at = close_run(record, run, now, start);
+    if record.woken_early != 0 {
+        record.woken_early = 0;
+        // Too late to look for the reason: the next wait that is looked at stands for this.
+        entry.past.unexplained_ns += record.unposted_ns;
+    }
+    post(record);
     scratch.moment.write(Moment { at, now, start });
     if state & task_state::DEAD != 0 {
         // Up to where the books are closed: `close_run` may have moved that past the run's end.
@@ -142,14 +150,15 @@ fn switch_out(
     if blocks {
         entry.past.reason = 0;
         // What comes later will replace it.
-        if now.wrapping_sub(entry.past.woken_early_ns) > WOKEN_EARLY_NS {
-            record.waker.cause = CAUSE_UNKNOWN;
-        }
+        record.waker.cause = CAUSE_UNKNOWN;
         classify(context, task, state, record, &mut entry.memo, scratch);
-        record.state = record.open.key.kind;
-        if record.state == State::Futex as u8 {
+        let kind = record.open.key.kind;
+        if kind == State::Futex as u8 {
             queue::enter(record, scratch.moment.read().at);
         }
+        // From here on another CPU may end the wait.
+        compiler_fence(Ordering::Release);
+        record.state = kind;
     } else {
         record.preempted = 1;
         record.state = State::Runnable as u8;
@@ -203,35 +212,35 @@ fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
     record.state = State::Running as u8;
 }
 
-/// Ends the wait of a thread that has been put back on a run queue.
-#[inline(always)]
-pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
+/// The thread gets a CPU, and nobody has ended its wait: it was woken before it had left its CPU, or nobody
+/// showed that. In the first case it has not waited, as far as is known until it leaves this CPU.
+#[inline(never)]
+fn woken_early(entry: &mut ThreadEntry, start: u64) {
     let record = &mut entry.record;
-    if record.state == State::Unsettled as u8 {
-        // `sched_wakeup` also fires for a thread that had not left its CPU yet.
-        if task.is_on_cpu() {
-            return;
-        }
-        open_seed(record);
-    } else if !is_wait(record.state) {
+    let since = record.since_ns;
+    if entry.past.woken_early_ns + WOKEN_EARLY_NS <= since {
         return;
     }
+    record.waker = *record.early_waker();
+    record.woken_early = (record.waker.cause == CAUSE_THREAD) as u8;
+    if record.queued != 0 {
+        let by = match record.waker.cause {
+            CAUSE_THREAD => queue::By::Thread { since_ns: 0 },
+            _ => queue::By::Other,
+        };
+        queue::leave(record, since, by, start);
+    }
+    wake(entry, since, start);
+}
+
+/// Ends the wait of a thread that is about to be put back on a run queue.
+#[inline(always)]
+pub fn wake(entry: &mut ThreadEntry, now: u64, start: u64) {
+    let record = &mut entry.record;
     let since = record.since_ns;
     close_wait(record, now, start);
     record.state = State::Runnable as u8;
     record.preempted = 0;
-    if record.queued != 0 {
-        // It was woken before it had left its CPU, or nobody showed that.
-        let by = match record.waker.cause {
-            CAUSE_THREAD => {
-                // Too late to look for the reason: the next wait that is looked at stands for this.
-                entry.past.unexplained_ns += now.saturating_sub(since);
-                queue::By::Thread { since_ns: 0 }
-            }
-            _ => queue::By::Other,
-        };
-        queue::leave(record, now, by, start);
-    }
     if globals::requests() != 0 {
         pause(&mut entry.intermission, record, entry.past.reason, now.saturating_sub(since), now);
     }
@@ -247,7 +256,7 @@ pub fn wake(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
 #[inline(always)]
 fn pause(pause: &mut Intermission, record: &ThreadRecord, reason: u64, ns: u64, now: u64) {
     let kind = record.open.key.kind;
-    if kind == State::Socket as u8 || kind == State::Poll as u8 {
+    if is_idle(kind) {
         pause.idle_end_ns = now;
         pause.idle_ready_ns = record.totals_ns[State::Runnable as usize];
     }
@@ -261,6 +270,13 @@ fn pause(pause: &mut Intermission, record: &ThreadRecord, reason: u64, ns: u64, 
         return;
     };
     wait.ns = ns;
-    wait.key = record.open.key;
+    // Field by field: as one, it would be a call of `memmove`, which writes byte by byte.
+    let key = &record.open.key;
+    wait.key.stack = key.stack;
+    wait.key.object = key.object;
+    wait.key.serial = key.serial;
+    wait.key.syscall = key.syscall;
+    wait.key.kind = key.kind;
+    wait.key.detail = key.detail;
     wait.reason = reason;
 }

@@ -1,53 +1,70 @@
-//! `sched_waking` tells who wakes, in whose context; `sched_wakeup` tells when the thread is on a
-//! run queue again, under that queue's lock. On another CPU the two can lie tens of microseconds
-//! apart, and the kernel's own run-queue delay begins with the second.
+//! `sched_waking` ends a wait: it tells who wakes the thread, in whose context. When the thread was put on
+//! a run queue after that, the scheduler has said by the time that it leaves its CPU (`close_run`).
 
 use aya_ebpf::EbpfContext;
 use profiler_common::state::{State, is_wait};
-use profiler_common::thread::{CAUSE_SIGNAL, CAUSE_THREAD, FLAG_SEED_WAIT, ThreadEntry};
+use profiler_common::thread::{CAUSE_SIGNAL, CAUSE_THREAD, ThreadEntry};
 
 use super::lifetime::fork;
 use super::switch::wake;
 use super::{clock, hook};
 use crate::adopt::{followed, followed_entry};
+use crate::books::open_seed;
 use crate::maps::{self, Place};
 use crate::task::Task;
 use crate::{blame, queue, waker};
 
 hook!("sched_waking", dwell_waking, dwell_waking_raw, |context| {
-    let task = Task(context.arg(0));
-    if let Some(entry) = followed_entry(task) {
-        let state = entry.record.state;
-        if is_wait(state) || state == State::Unsettled as u8 {
-            waker::note(context.as_ptr(), &mut entry.record);
-            ends(task, entry);
-        } else if state == State::Running as u8 && entry.record.unseen_wakeup_ns == 0 {
-            early(context.as_ptr(), entry);
-        }
-    }
+    waking(context.as_ptr(), Task(context.arg(0)));
 });
+
+#[inline(always)]
+fn waking(context: *mut core::ffi::c_void, task: Task) {
+    let Some(entry) = followed_entry(task) else { return };
+    let state = entry.record.state;
+    if state == State::Running as u8 {
+        return early(context, entry);
+    }
+    if state == State::Unsettled as u8 {
+        // It had not left its CPU yet.
+        if task.is_on_cpu() {
+            return;
+        }
+        open_seed(&mut entry.record);
+    } else if !is_wait(state) {
+        return;
+    }
+    let Some((now, start)) = clock() else { return };
+    let record = &mut entry.record;
+    let by = waker::current(context, record);
+    waker::note(&mut record.waker, by);
+    explain(task, entry, now, start);
+    wake(entry, now, start);
+}
 
 /// The thread is about to block, and is woken before it has left its CPU: the waker has to wait for that,
 /// and the wait will be as short. 19 of 20 waits of `sysbench mutex` with its threads on two CPUs
 /// would have no waker otherwise.
 #[inline(always)]
 fn early(context: *mut core::ffi::c_void, entry: &mut ThreadEntry) {
-    let Some((now, _)) = clock() else { return };
-    waker::note(context, &mut entry.record);
+    let Some((now, start)) = clock() else { return };
+    // Before, its place may hold what the seeding pass has found.
+    if now < start {
+        return;
+    }
     entry.past.woken_early_ns = now;
+    let by = waker::current(context, &mut entry.record);
+    let waker = entry.record.early_waker();
+    waker.tid = 0;
+    waker::note(waker, by);
 }
 
 /// The current thread, or an interrupt, ends the wait of a thread: takes it out of the queue that it
 /// is in, and looks for what took so long.
 #[inline(always)]
-fn ends(task: Task, entry: &mut ThreadEntry) {
-    let Some((now, start)) = clock() else { return };
+fn explain(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
     let record = &mut entry.record;
-    let is_seed = record.state == State::Unsettled as u8;
-    if is_seed && record.flags & FLAG_SEED_WAIT == 0 {
-        return;
-    }
-    let key = if is_seed { record.seed.key } else { record.open.key };
+    let key = record.open.key;
     if key.kind == State::Futex as u8 && waker::is_signalled(task) {
         record.waker.cause = CAUSE_SIGNAL;
     }
@@ -76,15 +93,6 @@ fn ends(task: Task, entry: &mut ThreadEntry) {
     let waker_tid = entry.record.waker.tid;
     blame::explain(&mut entry.past, &key, waker_tid, holder, since, now, scratch);
 }
-
-hook!("sched_wakeup", dwell_wakeup, dwell_wakeup_raw, |context| {
-    let task = Task(context.arg(0));
-    if let Some(entry) = followed_entry(task)
-        && let Some((now, start)) = clock()
-    {
-        wake(task, entry, now, start);
-    }
-});
 
 // A new thread's first wakeup, still in its creator's context. Those of fork are followed already,
 // but for two cases. The workers that io_uring creates for a process (`create_io_thread`) show up

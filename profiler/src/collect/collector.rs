@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use profiler_common::state::State as S;
 use profiler_common::thread::{
-    FLAG_ENDED, FLAG_KERNEL_THREAD, FLAG_UNPOSTED, FLAG_UNPOSTED_CLIPPED, OpenWait, ThreadRecord,
+    FLAG_ENDED, FLAG_KERNEL_THREAD, OpenWait, POSTED, ThreadRecord, UNPOSTED_CLIPPED,
 };
 use profiler_common::turn::Turn;
 use profiler_common::wait::{WaitKey, WaitStats};
@@ -315,14 +315,14 @@ impl Collector {
 
     /// Adds a wait that has ended and that the probes have not yet added to its sums.
     fn post(&mut self, thread: &ThreadRecord, books: &mut Books) {
-        if thread.flags & FLAG_UNPOSTED == 0 {
+        if thread.unposted == POSTED {
             return;
         }
         let length = Nanos(thread.unposted_ns);
         books
             .times
             .add(State::from_raw(thread.open.key.kind).unwrap_or(State::Unattributed), length);
-        let clipped = thread.flags & FLAG_UNPOSTED_CLIPPED != 0;
+        let clipped = thread.unposted == UNPOSTED_CLIPPED;
         let seed = if clipped { self.seed_stacks.get(&thread.serial).copied() } else { None };
         let peer_port = thread.open.peer_port;
         if let Some(row) = self.row(&thread.open.key, seed.unwrap_or(0)) {

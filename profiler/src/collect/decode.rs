@@ -161,7 +161,9 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
         recheck: bytes.get_u8(),
         queued: bytes.get_u8(),
         preempted: bytes.get_u8(),
-        reserved: std::array::from_fn(|_| bytes.get_u8()),
+        unposted: bytes.get_u8(),
+        settled: bytes.get_u8(),
+        woken_early: bytes.get_u8(),
         comm: comm(bytes),
     }
 }

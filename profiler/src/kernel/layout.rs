@@ -3,7 +3,7 @@
 use btf_rs::{Btf, Member, Type};
 use profiler_common::kernel::{ABSENT, KernelLayout, KernelOffsets};
 
-use super::{KernelError, needs};
+use super::{KernelError, loads, needs};
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -45,6 +45,7 @@ pub fn kernel_layout() -> Result<KernelLayout, KernelError> {
     }
     let iowait = bit_of(&btf, "task_struct", "in_iowait")
         .ok_or(KernelError::MissingField { structure: "task_struct", member: "in_iowait" })?;
+    let (cast_function, word_type) = loads::numbers(&btf).unwrap_or_default();
     Ok(KernelLayout {
         offsets,
         iowait_byte: iowait / 8,
@@ -53,6 +54,8 @@ pub fn kernel_layout() -> Result<KernelLayout, KernelError> {
         switch_has_state: u32::from(switch_arguments(&btf) > 4),
         pid_namespace: own_pid_namespace(),
         kernel_stack_size: KERNEL_STACK_SIZE,
+        word_type,
+        cast_function,
     })
 }
 

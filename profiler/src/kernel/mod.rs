@@ -5,6 +5,7 @@
 mod batch;
 mod error;
 mod layout;
+mod loads;
 #[cfg(feature = "probe-log")]
 mod log;
 mod needs;

@@ -11,7 +11,7 @@ use profiler_common::kernel::KernelLayout;
 use profiler_common::turn::{LISTEN_OF_OTHERS, LISTEN_OF_TARGET};
 
 use super::tables::Tables;
-use super::{KernelError, missing_capabilities, sched_text};
+use super::{KernelError, loads, missing_capabilities, sched_text};
 
 /// The committed object, see `bpf/MANIFEST`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/dwell.bpf.o");
@@ -37,12 +37,11 @@ const MOVES: &str = "processes moved into a cgroup later";
 
 /// The lifetimes come before the switches: a thread born while the probes are being attached is
 /// then followed before its first switch.
-pub(super) const HOOKS: [Hook; 16] = [
+pub(super) const HOOKS: [Hook; 15] = [
     needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
     needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
     needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
     needed("sched_wakeup_new", "dwell_new", "dwell_new_raw"),
-    needed("sched_wakeup", "dwell_wakeup", "dwell_wakeup_raw"),
     needed("sched_waking", "dwell_waking", "dwell_waking_raw"),
     needed("sched_switch", "dwell_switch", "dwell_switch_raw"),
     Hook {
@@ -198,13 +197,18 @@ impl Probes {
         if missing.iter().any(|capability| matches!(capability.name, "CAP_BPF" | "CAP_PERFMON")) {
             return Err(KernelError::NotPermitted(missing));
         }
-        let layout = PlainLayout(super::kernel_layout()?);
+        let mut layout = super::kernel_layout()?;
+        if !typed {
+            (layout.word_type, layout.cast_function) = (0, 0);
+        }
         let policy =
             PlainPolicy(Policy { typed: u32::from(typed), ..with_sched_text(setup.policy) });
         #[cfg(feature = "probe-log")]
         let object = super::log::object(OBJECT)?;
         #[cfg(not(feature = "probe-log"))]
         let object = std::borrow::Cow::Borrowed(OBJECT);
+        let object = loads::put_into(object, &layout);
+        let layout = PlainLayout(layout);
         let mut loader = EbpfLoader::new();
         if setup.policy.requests == 0 {
             // Nothing will be in them.

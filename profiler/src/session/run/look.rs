@@ -7,7 +7,7 @@ use anyhow::Result;
 use profiler_common::control::Loss;
 use profiler_common::lock::{Queue, QueueKey};
 use profiler_common::object::Object;
-use profiler_common::thread::{FLAG_KERNEL_THREAD, FLAG_UNPOSTED, ThreadRecord};
+use profiler_common::thread::{FLAG_KERNEL_THREAD, POSTED, ThreadRecord};
 use profiler_common::turn::Turn;
 
 use super::{AHEAD, Session};
@@ -286,7 +286,7 @@ fn profile(
 
 /// Whether the times of a record are those since its thread was born, or since the window began.
 fn balances(thread: &ThreadRecord, window_start: Nanos) -> bool {
-    let unposted = if thread.flags & FLAG_UNPOSTED != 0 { thread.unposted_ns } else { 0 };
+    let unposted = if thread.unposted != POSTED { thread.unposted_ns } else { 0 };
     let times: u64 = thread.totals_ns.iter().sum();
     Nanos(times + unposted) == Nanos(thread.since_ns).since(Nanos(thread.born_ns).max(window_start))
 }
