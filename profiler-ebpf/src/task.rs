@@ -88,7 +88,7 @@ pub fn read_name(address: u64) -> Comm {
     name
 }
 
-/// Out of line: it would be repeated at each of some fifty reads.
+/// Out of line, as it is repeated at each read of a name.
 #[inline(never)]
 fn count_failed_read() {
     maps::count(|loss| loss.reads += 1);
