@@ -82,10 +82,10 @@ pub const WAYS: usize = 4;
 /// Places on a stack that are remembered; a stack with more of them is walked each time.
 pub const SLOTS: usize = 48;
 /// Most words above the stack pointer that are read at once to look at these places.
-pub const NEAR_WORDS: usize = 256;
-/// Words without a place that end those, and words that are read at once beyond. What lies in a wide gap is the
-/// buffer of a function, which nobody may have touched lately.
-pub const NEAR_GAP: u64 = 64;
+pub const NEAR_WORDS: usize = 512;
+/// Words without a place that end those. What lies in a wide gap is the buffer of a function, which nobody may have
+/// touched lately; to read over a narrower one takes less than another call (docs/cost.md).
+pub const NEAR_GAP: u64 = 256;
 /// One of so many known stacks is walked all the same, to see whether it is really the same.
 pub const RECHECK_EVERY: u32 = 64;
 /// Where those were right, more of the same tell little: after so many of a thread's stacks, one of

@@ -1,8 +1,6 @@
 //! The stacks that a thread has shown last: found again without a walk.
 
-use profiler_common::unwind::{
-    KnownStack, NEAR_GAP, NEAR_WORDS, Position, SLOTS, StackMemo, WAYS, fold,
-};
+use profiler_common::unwind::{KnownStack, NEAR_WORDS, Position, SLOTS, StackMemo, WAYS, fold};
 
 use crate::maps::{Scratch, slot};
 
@@ -88,7 +86,7 @@ fn hash_of(known: &KnownStack, words: &mut [u64; NEAR_WORDS]) -> u64 {
 }
 
 /// Words read at once beyond the near ones.
-const WINDOW_WORDS: u32 = NEAR_GAP as u32;
+const WINDOW_WORDS: u32 = 128;
 
 /// Of these, so many below the place that is asked for first: a saved frame pointer lies below the return
 /// address, and is asked for after it.
