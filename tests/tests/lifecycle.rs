@@ -1,9 +1,11 @@
 //! Point 7: how dwell begins and ends, alone and beside another.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use dwell_tests::bpf::{self, Loaded};
 use dwell_tests::document::Document;
 use dwell_tests::dwell::{self, Dwell, observe};
@@ -39,6 +41,44 @@ fn two_at_once_do_not_disturb_each_other() -> Result<()> {
         bail!("one thread, and one row");
     };
     TRUTH.check("wall", thread.wall_ns, second.body.window.duration_ns)
+}
+
+/// Starts and ends short processes until it is told not to.
+fn churn(goes_on: &AtomicBool) -> Result<()> {
+    while goes_on.load(Ordering::Relaxed) {
+        ensure!(Command::new("true").status()?.success(), "true is false");
+    }
+    Ok(())
+}
+
+/// Nor are they accounted for any longer: the kernel gives their memory to the next threads.
+#[test]
+fn who_ends_while_dwell_attaches_is_gone() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let goes_on = AtomicBool::new(true);
+    let dwell = thread::scope(|scope| {
+        let churn = scope.spawn(|| churn(&goes_on));
+        let dwell = Dwell::attach(&["--all", "-d", "60s"]);
+        goes_on.store(false, Ordering::Relaxed);
+        churn.join().map_err(|_| anyhow!("no processes could be started"))??;
+        dwell
+    })?;
+    let sleeper = |_| Bounded::spawn(Command::new("sleep").arg("1"));
+    let mut sleepers = (0..100).map(sleeper).collect::<Result<Vec<_>>>()?;
+    for sleeper in &mut sleepers {
+        sleeper.wait_within(Duration::from_secs(10))?;
+    }
+    let document = dwell.interrupt()?.document()?;
+    books::check(&document)?;
+    for ended in document.body.threads.iter().filter(|thread| thread.comm == "true") {
+        ensure!(ended.wall_ns < 500_000_000, "goes on after its end: {ended:?}");
+    }
+    for pid in sleepers.iter().map(Bounded::pid) {
+        let slept_ns = document.blocked_ns(pid, "sleep");
+        ensure!(slept_ns > 990_000_000, "process {pid} slept for {slept_ns} ns");
+    }
+    Ok(())
 }
 
 #[test]
@@ -106,7 +146,7 @@ fn nothing_is_left_after(signal: i32) -> Result<()> {
             return Ok(());
         }
         ensure!(Instant::now() < end, "five seconds later there are {left:?} and {named:?}");
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -35,15 +35,16 @@ const REQUESTS: &str = "requests";
 /// What is lost without the hook of cgroups.
 const MOVES: &str = "processes moved into a cgroup later";
 
-/// The lifetimes come before the switches: a thread born while the probes are being attached is
-/// then followed before its first switch.
+/// Births come after the switches and ends: nobody is followed whose end could be missed. What a thread leaves that
+/// ends unseen, the next one in the same memory of the kernel would inherit, and be taken for an exiting one. Who is born
+/// before births are seen is found by the pass over all threads.
 pub(super) const HOOKS: [Hook; 15] = [
-    needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
-    needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
-    needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
-    needed("sched_wakeup_new", "dwell_new", "dwell_new_raw"),
-    needed("sched_waking", "dwell_waking", "dwell_waking_raw"),
     needed("sched_switch", "dwell_switch", "dwell_switch_raw"),
+    needed("sched_waking", "dwell_waking", "dwell_waking_raw"),
+    needed("sched_process_exit", "dwell_exit", "dwell_exit_raw"),
+    needed("sched_process_exec", "dwell_exec", "dwell_exec_raw"),
+    needed("sched_wakeup_new", "dwell_new", "dwell_new_raw"),
+    needed("sched_process_fork", "dwell_fork", "dwell_fork_raw"),
     Hook {
         tracepoint: "inet_sock_set_state",
         program: "dwell_sockstate",
