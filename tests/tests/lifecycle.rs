@@ -51,7 +51,8 @@ fn churn(goes_on: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Nor are they accounted for any longer: the kernel gives their memory to the next threads.
+/// Of processes that begin and end between the first probe and the last, nothing stays: neither time beyond their end, nor
+/// anything that the next threads would inherit, to which the kernel gives the same `task_struct`.
 #[test]
 fn who_ends_while_dwell_attaches_is_gone() -> Result<()> {
     need_root!();
