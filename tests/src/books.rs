@@ -102,7 +102,7 @@ mod tests {
             "window":{{"start_monotonic_ns":0,"end_monotonic_ns":1000000000,"duration_ns":1000000000}},
             "trust":{{"lost_events":0,"lost_stacks":0,"lost_keys":0,"clipped_waits":0,
                       "unattributed_ns":0,"coverage":1.0,"stacks_complete_ns":0,
-                      "stacks_truncated_ns":0,"stacks_missing_ns":0,"rechecks":0,"recheck_ns":0,
+                      "stacks_truncated_ns":0,"stacks_missing_ns":0,"stack_walks":0,"rechecks":0,"recheck_ns":0,
                       "recheck_wrong_ns":0}},
             "threads":[{{"pid":1,"tid":2,"comm":"x","wall_ns":1000000000,"running_ns":{running},
                          "runnable_ns":0,"blocked_ns":{{"futex":500000000}},

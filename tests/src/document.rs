@@ -80,6 +80,8 @@ pub struct Trust {
     pub stacks_truncated_ns: u64,
     /// Wait time of user threads without a stack.
     pub stacks_missing_ns: u64,
+    /// Stacks that were walked; the others were known.
+    pub stack_walks: u64,
     /// Known stacks that were walked again, as a check.
     pub rechecks: u64,
     /// Wait time behind these.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dwell_tests::document::Document;
@@ -29,32 +30,45 @@ fn count_with(document: &Document, functions: &[&str]) -> u64 {
     waits.map(|wait| wait.count).sum()
 }
 
-/// Two call sites whose stacks differ in one return address are never taken for one another.
-#[test]
-fn call_sites_that_share_all_but_one_frame_are_told_apart() -> Result<()> {
-    need_root!();
-    need_program!("cc");
-    let _machine = Machine::take()?;
+/// Two call sites whose stacks differ in one return address are never taken for one another, with so many bytes between
+/// that address and where the thread stands.
+fn are_told_apart(bytes: u32) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let program = compile(folder.path(), "two_sites.c", &["-fomit-frame-pointer"])?;
+    let buffer = format!("-DBUFFER={bytes}");
+    let program = compile(folder.path(), "two_sites.c", &["-fomit-frame-pointer", &buffer])?;
     let document = observe(&["--", &program.display().to_string(), "300"])?;
     let (first, second) = (
         count_with(&document, &["wait_ms", "first", "main", "_start"]),
         count_with(&document, &["wait_ms", "second", "main", "_start"]),
     );
-    ensure!((first, second) == (300, 600), "counted {first} and {second}");
+    ensure!((first, second) == (300, 600), "{bytes} bytes: counted {first} and {second}");
     ensure!(document.body.trust.rechecks > 0, "nothing was looked at again");
     ensure!(document.body.trust.recheck_wrong_ns == 0, "{:?}", document.body.trust);
+    // None of them is walked each time, which would tell them apart as well.
+    ensure!(document.body.trust.stack_walks < 300, "{:?}", document.body.trust);
     Ok(())
 }
 
+/// Also where the probes read the stack in one go over a gap, and where the gap is wider than that.
+#[test]
+fn call_sites_that_share_all_but_one_frame_are_told_apart() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    [1, 1_500, 3_000, 50_000].into_iter().try_for_each(are_told_apart)
+}
+
 /// A library that is loaded while dwell is attached, built with these options.
-fn late_library(options: &[&str]) -> Result<Document> {
+fn late_library(options: &[&str], after: Duration) -> Result<Document> {
     let folder = tempfile::tempdir()?;
     let library = compile(folder.path(), "library.c", &[&["-shared", "-fPIC"], options].concat())?;
     let program = compile(folder.path(), "late.c", &["-fomit-frame-pointer"])?;
-    observe(&["--", &program.display().to_string(), &library.display().to_string()])
+    let (program, library) = (program.display().to_string(), library.display().to_string());
+    observe(&["--", &program, &library, &after.as_micros().to_string()])
 }
+
+/// Long after the program began.
+const LONG_AFTER: Duration = Duration::from_millis(300);
 
 const LATE: [&str; 5] = ["innermost", "wait_inside", "through_the_library", "main", "_start"];
 
@@ -63,9 +77,22 @@ fn code_that_is_loaded_later_is_walked_through() -> Result<()> {
     need_root!();
     need_program!("cc");
     let _machine = Machine::take()?;
-    let document = late_library(&["-fomit-frame-pointer"])?;
+    let document = late_library(&["-fomit-frame-pointer"], LONG_AFTER)?;
     let counted = count_with(&document, &LATE);
     ensure!(counted == 400, "{counted} of 400: {:?}", document.body.waits);
+    Ok(())
+}
+
+/// The program's maps were read right before, for a wait of its own: not even the first waits in the library lack a
+/// stack for that.
+#[test]
+fn code_that_is_loaded_right_after_a_wait_is_walked_through() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let document = late_library(&["-fomit-frame-pointer"], Duration::from_micros(100))?;
+    let counted = count_with(&document, &LATE);
+    ensure!(counted == 400, "{counted} of 400: {:?}", document.body.trust);
     Ok(())
 }
 
@@ -75,12 +102,15 @@ fn stacks_with_and_without_frame_pointers_mix() -> Result<()> {
     need_root!();
     need_program!("cc");
     let _machine = Machine::take()?;
-    let document = late_library(&[
-        "-fno-omit-frame-pointer",
-        "-fno-asynchronous-unwind-tables",
-        "-fno-unwind-tables",
-        "-fno-optimize-sibling-calls",
-    ])?;
+    let document = late_library(
+        &[
+            "-fno-omit-frame-pointer",
+            "-fno-asynchronous-unwind-tables",
+            "-fno-unwind-tables",
+            "-fno-optimize-sibling-calls",
+        ],
+        LONG_AFTER,
+    )?;
     let counted = count_with(&document, &LATE);
     ensure!(counted == 400, "{counted} of 400: {:?}", document.body.waits);
     Ok(())

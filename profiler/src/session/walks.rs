@@ -9,7 +9,7 @@ use profiler_common::wait::STACK_DEPTH;
 use crate::collect::{Collector, decode_partial};
 use crate::kernel::Tables;
 use crate::model::Walked;
-use crate::symbol::{StackMemory, Start, Symbolizer, Walk};
+use crate::symbol::{Allowance, StackMemory, Start, Symbolizer, Walk};
 
 /// Rows taught at most: the size of the probes' table.
 const MOST_ROWS: usize = 131_072;
@@ -30,7 +30,7 @@ pub struct Walks {
     taught: HashSet<(u32, u64)>,
     /// Rows for which there was no place.
     pub refused_rows: u64,
-    budget: Budget,
+    allowance: Allowance,
 }
 
 impl Walks {
@@ -41,7 +41,7 @@ impl Walks {
             origins: HashMap::new(),
             taught: HashSet::new(),
             refused_rows: 0,
-            budget: Budget::new(),
+            allowance: Allowance::new(BURST, SHARE),
         }
     }
 
@@ -55,7 +55,7 @@ impl Walks {
     ) {
         let mut rows = Vec::new();
         let began = Instant::now();
-        let available = self.budget.available(began);
+        let available = self.allowance.left(began);
         if available.is_zero() {
             return;
         }
@@ -63,7 +63,9 @@ impl Walks {
             self.walk_on(record, symbolizer, collector, &mut rows);
             began.elapsed() < available
         });
-        self.budget.spend(began.elapsed());
+        // Not more than a tenth of a burst: a table of 64 MiB that is read for the first time does not stop the walks of
+        // all others.
+        self.allowance.spend(Instant::now(), began.elapsed().min(BURST / 10));
         self.teach(tables, &rows);
     }
 
@@ -129,48 +131,5 @@ impl Walks {
             self.origins.entry(id).or_insert(pid);
         }
         id
-    }
-}
-
-/// CPU time that fills up while time goes by.
-struct Budget {
-    left: Duration,
-    since: Instant,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Self { left: BURST, since: Instant::now() }
-    }
-
-    fn available(&mut self, now: Instant) -> Duration {
-        let more = now.saturating_duration_since(self.since) / SHARE;
-        self.since = now;
-        self.left = (self.left + more).min(BURST);
-        self.left
-    }
-
-    /// Not more than a tenth of a burst at once: a table of 64 MiB that is read for the first time
-    /// does not stop the walks of all others.
-    fn spend(&mut self, time: Duration) {
-        self.left = self.left.saturating_sub(time.min(BURST / 10));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_fills_up_slowly_and_not_above_a_burst() {
-        let mut budget = Budget::new();
-        let start = budget.since;
-        assert_eq!(budget.available(start), BURST);
-        budget.spend(BURST * 3);
-        assert_eq!(budget.available(start), BURST / 10 * 9);
-        (0..9).for_each(|_| budget.spend(BURST));
-        assert_eq!(budget.available(start), Duration::ZERO);
-        assert_eq!(budget.available(start + SHARE * BURST / 2), BURST / 2);
-        assert_eq!(budget.available(start + SHARE * BURST * 9), BURST);
     }
 }

@@ -151,7 +151,7 @@ impl Symbolizer {
         }
         let folder = find_process(pid);
         let known = |process: &Process| process.regions.find_data(address).is_some();
-        let may_read = self.processes.get(&pid).is_some_and(|process| !process.was_just_read());
+        let may_read = self.processes.get(&pid).is_some_and(Process::may_be_read);
         if may_read && !self.processes.get(&pid).is_some_and(known) {
             self.read_regions(pid, &folder);
         }

@@ -9,6 +9,7 @@
 //! is hostile here: what is read is bounded, never leads to another file of this machine, and text
 //! comes out safe for a terminal.
 
+mod allowance;
 mod clean;
 mod data;
 mod demangle;
@@ -32,6 +33,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
+pub use allowance::Allowance;
 pub use clean::clean;
 pub use files::{NoNames, SymbolFiles};
 pub use frame::Frame;
@@ -52,11 +54,6 @@ use vdso::Vdso;
 const MOST_REGIONS: usize = 1 << 20;
 /// Most processes remembered.
 const MOST_PROCESSES: usize = 65_536;
-/// What share of the time (one part in so many) may go into reading the maps of one process again. A
-/// target with tens of thousands of mappings that shows ever new addresses that lie nowhere would
-/// otherwise keep the collector busy with nothing else.
-const REREAD_SHARE: u32 = 20;
-
 /// Names functions of processes and of the kernel.
 ///
 /// Keeps files open and names in memory between calls, both bounded; [`Self::limits_hit`] counts
@@ -230,7 +227,7 @@ impl Symbolizer {
         let process = self.processes.get(&pid);
         let placed = |(_, lookup)| process.is_some_and(|process: &Process| process.places(lookup));
         let is_placed = lookups(addresses).all(placed);
-        let looks = is_placed || process.is_none_or(|process| !process.was_just_read());
+        let looks = is_placed || process.is_none_or(Process::may_be_read);
         if looks && !is_placed {
             self.read_regions(pid, &folder);
         }
@@ -263,7 +260,7 @@ impl Symbolizer {
             self.limits_hit += 1;
             return false;
         }
-        self.processes.entry(pid).or_default().start_time = Some(start_time);
+        self.processes.entry(pid).or_insert_with(Process::new).start_time = Some(start_time);
         true
     }
 
@@ -274,7 +271,7 @@ impl Symbolizer {
         let began = cpu_time();
         let read = Regions::read(folder);
         let took = cpu_time().saturating_sub(began);
-        process.next_read = Some(Instant::now() + took * REREAD_SHARE);
+        process.reading.spend(Instant::now(), took);
         // A process that is just dying shows an empty list.
         let Ok(mut now) = read else { return };
         if now.len() == 0 {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::allowance::Allowance;
 use super::frame::Frame;
 use super::maps::{Backing, Region, Regions};
 use super::module::Module;
@@ -16,11 +17,19 @@ const MOST_MISSES: usize = 4096;
 /// process takes milliseconds, and a broken stack walk gives such addresses all the time.
 const MISS_LASTS: Duration = Duration::from_secs(1);
 
+/// What share of the time (one part in so many) may go into reading the maps of one process again. A
+/// target with tens of thousands of mappings that shows ever new addresses that lie nowhere would
+/// otherwise keep the collector busy with nothing else.
+const READING_SHARE: u32 = 20;
+/// What may go into it at once. A program that begins, or loads a library, shows new addresses within a millisecond of
+/// one another; to read its maps takes some 0.1 ms.
+const READING_BURST: Duration = Duration::from_millis(20);
+
 /// How often a perf map that is not there is looked for.
 const PERF_MAP_EVERY: Duration = Duration::from_millis(100);
 
 /// What is remembered of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Process {
     /// Tells it from a later process with the same number.
     pub start_time: Option<u64>,
@@ -28,13 +37,25 @@ pub(super) struct Process {
     pub perf_map: Option<PerfMap>,
     /// Addresses that were found to lie nowhere, and when.
     misses: HashMap<u64, Instant>,
-    /// Not before this are the regions read again.
-    pub next_read: Option<Instant>,
+    /// CPU time that may go into reading its regions.
+    pub reading: Allowance,
     /// When its perf map was last looked for.
     perf_map_missed: Option<Instant>,
 }
 
 impl Process {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            start_time: None,
+            regions: Regions::default(),
+            perf_map: None,
+            misses: HashMap::new(),
+            reading: Allowance::new(READING_BURST, READING_SHARE),
+            perf_map_missed: None,
+        }
+    }
+
     /// Whether an address needs no look at the process.
     pub fn covers(&self, address: u64) -> bool {
         match self.regions.find(address) {
@@ -59,9 +80,9 @@ impl Process {
         self.misses.get(&address).is_some_and(|since| since.elapsed() < MISS_LASTS)
     }
 
-    /// Whether the regions were read so lately that reading them again would cost too much.
-    pub fn was_just_read(&self) -> bool {
-        self.next_read.is_some_and(|next| Instant::now() < next)
+    /// Whether its regions may be read again, or that has cost too much of late.
+    pub fn may_be_read(&self) -> bool {
+        !self.reading.left(Instant::now()).is_zero()
     }
 
     /// Notes an address that lies nowhere, now that the regions have been looked at.

@@ -290,7 +290,7 @@ fn a_later_process_with_the_same_number_is_not_taken_for_the_dead_one() {
     let address = address_of(pid, "libc.so", nanosleep_position());
     let mut symbols = Symbolizer::new();
     symbols.remember(pid, &[]);
-    let mut another = Process::default();
+    let mut another = Process::new();
     another.start_time = Some(1);
     symbols.processes.insert(pid, another);
     assert_eq!(symbols.resolve(pid, &[address]), [Frame::unknown(address)]);
@@ -307,12 +307,13 @@ fn that_an_address_lies_nowhere_is_said_only_after_a_look() {
     let pid = std::process::id();
     let mut symbolizer = Symbolizer::new();
     symbolizer.remember(pid, &[here()]);
-    let next_read = |symbolizer: &mut Symbolizer, at| {
-        symbolizer.processes.get_mut(&pid).expect("it was remembered").next_read = at;
+    let may_read_for = |symbolizer: &mut Symbolizer, time| {
+        let process = symbolizer.processes.get_mut(&pid).expect("it was remembered");
+        process.reading = Allowance::new(time, u32::MAX);
     };
-    next_read(&mut symbolizer, Some(Instant::now() + Duration::from_secs(3600)));
+    may_read_for(&mut symbolizer, Duration::ZERO);
     assert_eq!(symbolizer.row_at(pid, NOWHERE), None);
-    next_read(&mut symbolizer, None);
+    may_read_for(&mut symbolizer, Duration::from_secs(1));
     assert_eq!(symbolizer.row_at(pid, NOWHERE), Some(UNKNOWN));
 }
 
