@@ -88,15 +88,19 @@ pub struct PartialStack {
     pub space: u32,
     /// The thread, in dwell's own PID namespace.
     pub tid: u32,
+    /// Process in the initial namespace: the key of the table of followed processes.
+    pub tgid: u32,
     /// Bytes that follow.
     pub length: u32,
     /// Whether the last frame is where the thread stands or was interrupted, not a return address.
     pub exact: u32,
+    /// Named so that no padding is left undefined.
+    pub reserved: u32,
     /// What was walked; the last frame is the one that has no row.
     pub stack: StackFrames,
 }
 
-const _: () = assert!(size_of::<PartialStack>() == 48 + size_of::<StackFrames>());
+const _: () = assert!(size_of::<PartialStack>() == 56 + size_of::<StackFrames>());
 const _: () = assert!(size_of::<NewStack>() == 24);
 const _: () = assert!(size_of::<ThreadExit>() == 16 + size_of::<ThreadRecord>());
 const _: () = assert!(size_of::<UntrackedExit>() == 48);

@@ -9,12 +9,13 @@ use profiler_common::thread::{
     FLAG_ENDED, FLAG_EXITING, FLAG_KERNEL_THREAD, ThreadEntry, ThreadRecord,
 };
 
-use crate::globals;
+use crate::books::post;
 use crate::maps::{
     self, BLANK_THREAD, EVENTS, FILTER, FILTER_SLOTS, NO_WAKEUP, PROCESSES, REQUESTED, SERIAL,
     SPINS, Serial, THREADS,
 };
 use crate::task::Task;
+use crate::{globals, queue};
 
 /// What is kept of a thread that is followed and set up.
 #[inline(always)]
@@ -90,9 +91,12 @@ pub fn is_followed_process(tgid: u32) -> bool {
     unsafe { PROCESSES.get(&tgid) }.is_some()
 }
 
-/// Whether user space asked for the process of this task.
+/// Whether user space asked for the process of this task, or for its cgroup.
 #[inline(always)]
 pub fn is_requested(task: Task) -> bool {
+    if globals::cgroup_id() != 0 {
+        return task.is_in_target_cgroup();
+    }
     let pid = task.visible_pid();
     // SAFETY: a look-up; the value is not used.
     globals::whole_host() != 0 || (pid != 0 && unsafe { REQUESTED.get(&pid) }.is_some())
@@ -138,20 +142,26 @@ fn next(serial: Serial) -> u32 {
     last as u32 + 1
 }
 
-/// Opens the books of a thread in `state`, from `now` on. Nothing if they are open already.
+/// What came of [`follow`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    Begun,
+    /// The books were open already, or the thread is not of the target.
+    NotNeeded,
+    /// There is no place for them.
+    Refused,
+}
+
+/// Opens the books of a thread in `state`, from `now` on. Where that is refused, whoever asks last counts it.
 #[inline(always)]
-pub fn follow(task: Task, state: State, now: u64) {
-    let Some(blank) = BLANK_THREAD.get(0) else { return };
+pub fn follow(task: Task, state: State, now: u64) -> Follow {
+    let Some(blank) = BLANK_THREAD.get(0) else { return Follow::Refused };
     match THREADS.insert(task.0, blank, BPF_NOEXIST as u64) {
         Ok(()) => {}
-        // Open already, unless it is the `task_struct` of an ended thread used again.
-        Err(error) if error == -17 && followed(task).is_some() => return,
-        Err(_) => {
-            maps::count(|loss| loss.threads += 1);
-            return;
-        }
+        Err(error) if error == -17 && !is_taken(task) => return Follow::NotNeeded,
+        Err(_) => return Follow::Refused,
     }
-    let Some(entry) = THREADS.get_ptr_mut(task.0) else { return };
+    let Some(entry) = THREADS.get_ptr_mut(task.0) else { return Follow::Refused };
     // SAFETY: the entry is ours alone until its serial is set, which comes last.
     unsafe {
         let record = &raw mut (*entry).record;
@@ -166,6 +176,65 @@ pub fn follow(task: Task, state: State, now: u64) {
         core::ptr::write_volatile(&raw mut (*record).serial, next(Serial::Thread));
     }
     let_through(task);
+    Follow::Begun
+}
+
+/// [`follow`] where nobody asks again: a refusal is counted.
+#[inline(always)]
+pub fn follow_now(task: Task, state: State, now: u64) -> Follow {
+    let outcome = follow(task, state, now);
+    if outcome == Follow::Refused {
+        maps::count(|loss| loss.threads += 1);
+    }
+    outcome
+}
+
+/// Whether books that could not be handed over are in the place of this thread.
+#[inline(always)]
+fn is_taken(task: Task) -> bool {
+    match THREADS.get_ptr(task.0) {
+        // SAFETY: one byte, read at once.
+        Some(entry) => unsafe { (*entry).record.flags & FLAG_ENDED != 0 },
+        None => false,
+    }
+}
+
+/// Forgets a thread whose last switch came before its books were opened.
+#[inline(always)]
+pub fn abandon(task: Task) {
+    let _gone = THREADS.remove(task.0);
+    shut_out(task);
+}
+
+/// Whether the books of a thread that is being born are open. Those of an earlier one, of which the kernel uses the
+/// `task_struct` again, are closed first.
+#[inline(always)]
+pub fn is_open(task: Task, window_start: u64) -> bool {
+    let Some(entry) = THREADS.get_ptr_mut(task.0) else { return false };
+    // SAFETY: an earlier thread writes no more, and of this one another CPU can at most open the books.
+    let record = unsafe { &mut (*entry).record };
+    let has_ended = record.flags & FLAG_ENDED != 0;
+    if !has_ended && (record.serial == 0 || record.born_ns >= task.start_ns()) {
+        return true;
+    }
+    bury(task, record, window_start);
+    false
+}
+
+/// Closes the books of an earlier thread in the place of this one. Either there was no room to hand them over, or its last
+/// switch was not shown: when it ended is not known then, only what was seen last.
+#[inline(never)]
+fn bury(place: Task, record: &mut ThreadRecord, window_start: u64) {
+    if record.flags & FLAG_ENDED == 0 {
+        maps::count(|loss| loss.anomalies += 1);
+        if record.queued != 0 {
+            queue::leave(record, record.since_ns, queue::By::Other, window_start);
+        }
+        post(record);
+        let _gone = SPINS.remove(&record.serial);
+        record.flags |= FLAG_ENDED;
+    }
+    hand_over(place, record, record.since_ns);
 }
 
 /// Takes over the ids and the name, which exec can change.
@@ -187,21 +256,29 @@ pub fn finish(task: Task, record: &mut ThreadRecord, now: u64) {
     }
     record.comm = task.comm();
     let _gone = SPINS.remove(&record.serial);
-    let Some(mut slot) = EVENTS.reserve::<ThreadExit>(0) else {
+    if hand_over(task, record, now) {
+        shut_out(task);
+    } else {
         maps::count(|loss| loss.events += 1);
         record.flags |= FLAG_ENDED;
-        return;
-    };
+    }
+}
+
+/// Hands over the books of the thread that had this place until `end_ns`, and frees the place; false where there is no room
+/// for them.
+#[inline(never)]
+fn hand_over(place: Task, record: &ThreadRecord, end_ns: u64) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<ThreadExit>(0) else { return false };
     let exit = slot.as_mut_ptr();
     // SAFETY: reserved for exactly this record.
     unsafe {
         (*exit).header = Header { kind: THREAD_EXIT, reserved: 0 };
-        (*exit).end_ns = now;
+        (*exit).end_ns = end_ns;
         (*exit).thread = *record;
     }
     slot.submit(NO_WAKEUP);
-    let _gone = THREADS.remove(task.0);
-    shut_out(task);
+    let _gone = THREADS.remove(place.0);
+    true
 }
 
 /// Tells of a thread that should have been followed and was not, so that its time is accounted.

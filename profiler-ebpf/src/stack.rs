@@ -39,7 +39,7 @@ pub fn user(
     scratch.stack.pid = record.pid;
     let mut retry_ns = 0;
     if outcome == Outcome::NoRow {
-        let id = ask(record, scratch);
+        let id = ask(record, memo.asked, scratch);
         if id != 0 {
             // Not remembered: of what lies beyond the last frame the memo would know nothing.
             return id;
@@ -69,20 +69,22 @@ const UNREAD: u64 = 0;
 /// Hands a stack that could not be walked to its end to user space, with a copy of what is left of
 /// it. Returns the number under which the wait is added up until then; 0 where there is no place.
 #[inline(always)]
-fn ask(record: &ThreadRecord, scratch: &mut Scratch) -> u64 {
+fn ask(record: &ThreadRecord, asked: u32, scratch: &mut Scratch) -> u64 {
     // Before the copy is made, which takes microseconds.
     if WALKS.query(UNREAD) > (WALK_BYTES - size_of::<maps::Partial>() as u32 - 8) as u64 {
         maps::count(|loss| loss.copies += 1);
         return 0;
     }
     let partial = &mut scratch.partial;
-    let id = (mix(record.since_ns, record.serial as u64) & !1) | 2;
+    // `asked` tells stacks of one run apart: of a wait, and of what ended others.
+    let id = (mix(mix(record.since_ns, record.serial as u64), asked as u64) & !1) | 2;
     partial.head.header = Header { kind: PARTIAL_STACK, reserved: 0 };
     partial.head.id = id;
     partial.head.sp = scratch.walk.sp;
     partial.head.bp = scratch.walk.bp;
     partial.head.space = record.space;
     partial.head.tid = record.tid;
+    partial.head.tgid = record.tgid;
     partial.head.exact = scratch.walk.exact;
     partial.head.stack = scratch.stack;
     let length = copy_stack(scratch.walk.sp, &mut partial.bytes);

@@ -115,3 +115,22 @@ fn stacks_with_and_without_frame_pointers_mix() -> Result<()> {
     ensure!(counted == 400, "{counted} of 400: {:?}", document.body.waits);
     Ok(())
 }
+
+/// What a process that has ended shows is no measure for its parent, which has the same code: nothing can be looked up any
+/// more.
+#[test]
+fn who_ends_at_once_spoils_no_stack_of_the_others() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let folder = tempfile::tempdir()?;
+    let program = compile(folder.path(), "short_lives.c", &["-fomit-frame-pointer"])?;
+    let document = observe(&["--", &program.display().to_string()])?;
+    let of_children =
+        document.body.threads.iter().filter(|thread| thread.comm == "short_lives_c").count() - 1;
+    ensure!(of_children == 32, "{of_children} children");
+    // Each place is new to the probes at most once for the parent, if no child has shown it.
+    let whole = count_with(&document, &["main", "_start"]);
+    ensure!(whole >= 320, "{whole} whole ones: {:?}", document.body.trust);
+    Ok(())
+}

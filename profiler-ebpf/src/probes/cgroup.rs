@@ -3,7 +3,7 @@
 use profiler_common::state::State;
 
 use super::{clock, hook};
-use crate::adopt::{follow, follow_process};
+use crate::adopt::{follow_now, follow_process};
 use crate::globals;
 use crate::task::{Task, cgroup_is_below};
 
@@ -21,6 +21,6 @@ fn attach(cgroup: u64, task: Task) {
     }
     if let Some((now, _)) = clock() {
         follow_process(task.global_tgid(), task.global_tgid());
-        follow(task, State::Unsettled, now);
+        follow_now(task, State::Unsettled, now);
     }
 }

@@ -5,8 +5,8 @@ use profiler_common::thread::FLAG_EXITING;
 
 use super::{clock, hook};
 use crate::adopt::{
-    entry_of, follow, follow_process, followed, is_followed_process, let_through, name,
-    renew_space, report_untracked, space_of,
+    Follow, entry_of, follow, follow_now, follow_process, followed, is_followed_process, is_open,
+    let_through, name, renew_space, report_untracked, space_of,
 };
 use crate::log::trace;
 use crate::maps::PROCESSES;
@@ -15,13 +15,17 @@ use crate::{blame, globals, memo, task};
 
 hook!("sched_process_fork", dwell_fork, dwell_fork_raw, |context| {
     trace!(&context, "fork: {}", Task(context.arg(1)).global_tid());
-    fork(Task(context.arg(0)), Task(context.arg(1)))
+    // Where it is refused, the first wakeup asks again.
+    let _outcome = fork(Task(context.arg(0)), Task(context.arg(1)));
 });
 
 /// A new thread belongs to the target with its process; a new process with its parent.
 #[inline(always)]
-pub fn fork(parent: Task, child: Task) {
-    let Some((now, _)) = clock() else { return };
+pub fn fork(parent: Task, child: Task) -> Follow {
+    let Some((now, start)) = clock() else { return Follow::NotNeeded };
+    if is_open(child, start) {
+        return Follow::NotNeeded;
+    }
     let (parent_process, child_process) = (parent.global_tgid(), child.global_tgid());
     let belongs = if globals::whole_host() != 0 {
         true
@@ -32,12 +36,13 @@ pub fn fork(parent: Task, child: Task) {
     } else {
         false
     };
-    if belongs {
-        if parent_process != child_process {
-            follow_process(child_process, space_of(parent_process));
-        }
-        follow(child, State::Runnable, now);
+    if !belongs {
+        return Follow::NotNeeded;
     }
+    if parent_process != child_process {
+        follow_process(child_process, space_of(parent_process));
+    }
+    follow(child, State::Runnable, now)
 }
 
 hook!("sched_process_exec", dwell_exec, dwell_exec_raw, |context| {
@@ -63,7 +68,7 @@ fn exec(task: Task) {
         && let Some((now, _)) = clock()
     {
         renew_space(task.global_tgid());
-        follow(task, State::Running, now);
+        follow_now(task, State::Running, now);
     }
 }
 

@@ -17,7 +17,7 @@ use profiler_common::thread::{
 };
 
 use super::clock;
-use crate::adopt::{follow, follow_process, followed, is_requested};
+use crate::adopt::{Follow, abandon, follow_now, follow_process, followed, is_requested};
 use crate::classify::{self, Blocked};
 use crate::maps::{self, Place};
 use crate::registers::Saved;
@@ -59,7 +59,11 @@ fn adopt(task: Task) {
     }
     if let Some((now, _)) = clock() {
         follow_process(task.global_tgid(), task.global_tgid());
-        follow(task, State::Unsettled, now);
+        let outcome = follow_now(task, State::Unsettled, now);
+        if outcome == Follow::Begun && task.state() & task_state::DEAD != 0 {
+            // Its last switch may have come before, and nobody would close the books.
+            abandon(task);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use profiler_common::thread::{CAUSE_SIGNAL, CAUSE_THREAD, ThreadEntry};
 use super::lifetime::fork;
 use super::switch::wake;
 use super::{clock, hook};
-use crate::adopt::{followed, followed_entry};
+use crate::adopt::{Follow, followed_entry};
 use crate::books::open_seed;
 use crate::maps::{self, Place};
 use crate::task::Task;
@@ -100,8 +100,7 @@ fn explain(task: Task, entry: &mut ThreadEntry, now: u64, start: u64) {
 // preempted, and the kernel does not run it again on that CPU until it has ended. Here that cannot
 // be: the run queue is locked.
 hook!("sched_wakeup_new", dwell_new, dwell_new_raw, |context| {
-    let task = Task(context.arg(0));
-    if followed(task).is_none() {
-        fork(Task::current(), task);
+    if fork(Task::current(), Task(context.arg(0))) == Follow::Refused {
+        maps::count(|loss| loss.threads += 1);
     }
 });

@@ -82,6 +82,8 @@ pub struct Partial<'a> {
     pub pid: u32,
     /// Thread.
     pub tid: u32,
+    /// Process in the initial PID namespace.
+    pub tgid: u32,
     /// What was walked, innermost first, without the frame to go on from.
     pub addresses: Vec<u64>,
     /// Where to go on.
@@ -101,14 +103,15 @@ pub fn decode_partial(record: &[u8]) -> Option<Partial<'_>> {
     }
     rest.advance(4);
     let (id, sp, bp) = (rest.get_u64_ne(), rest.get_u64_ne(), rest.get_u64_ne());
-    let (space, tid) = (rest.get_u32_ne(), rest.get_u32_ne());
+    let (space, tid, tgid) = (rest.get_u32_ne(), rest.get_u32_ne(), rest.get_u32_ne());
     let (length, exact) = (rest.get_u32_ne(), rest.get_u32_ne() != 0);
+    rest.advance(4);
     let (depth, _end, pid) = (rest.get_u16_ne(), rest.get_u16_ne(), rest.get_u32_ne());
     let depth = usize::from(depth).min(STACK_DEPTH);
     let mut addresses: Vec<u64> = (0..depth).map(|_| rest.get_u64_ne()).collect();
     let position = Position { ip: addresses.pop()?, sp, bp };
     let copy = copy.get(..usize::try_from(length).ok()?)?;
-    Some(Partial { id, space, pid, tid, addresses, position, exact, copy })
+    Some(Partial { id, space, pid, tid, tgid, addresses, position, exact, copy })
 }
 
 // The fields are read in the order of their declaration, which is that of `#[repr(C)]`; struct
@@ -252,7 +255,7 @@ mod tests {
         // SAFETY: integers only: zero is valid.
         let mut sent: PartialStack = unsafe { std::mem::zeroed() };
         sent.header.kind = PARTIAL_STACK;
-        (sent.id, sent.sp, sent.bp, sent.space, sent.tid) = (2, 3, 4, 5, 6);
+        (sent.id, sent.sp, sent.bp, sent.space, sent.tid, sent.tgid) = (2, 3, 4, 5, 6, 8);
         (sent.length, sent.exact, sent.stack.depth, sent.stack.pid) = (7, 1, 2, 9);
         (sent.stack.frames[0], sent.stack.frames[1]) = (10, 11);
         let mut bytes = as_bytes(&sent);
@@ -262,6 +265,7 @@ mod tests {
             space: 5,
             pid: 9,
             tid: 6,
+            tgid: 8,
             addresses: vec![10],
             position: Position { ip: 11, sp: 3, bp: 4 },
             exact: true,

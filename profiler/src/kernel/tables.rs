@@ -1,5 +1,6 @@
 //! Reads what the probes have added up.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -149,13 +150,26 @@ impl Tables {
         }
     }
 
-    /// Hands the stacks that wait to be walked on to `each`, until it returns false.
-    pub fn drain_walks(&mut self, mut each: impl FnMut(&[u8]) -> bool) {
-        while let Some(item) = self.walks.next() {
-            if !each(&item) {
-                break;
-            }
-        }
+    /// The next stack that waits to be walked on.
+    pub fn take_walk(&mut self) -> Option<Vec<u8>> {
+        self.walks.next().map(|item| item.to_vec())
+    }
+
+    /// Number of the address space of a followed process (initial namespace); nothing once it has ended.
+    pub fn space_of(&self, tgid: u32) -> Option<u32> {
+        batch::lookup(self.processes.fd().as_fd(), &tgid)
+    }
+
+    /// Numbers of the address spaces of all followed processes.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn spaces(&self) -> Result<HashSet<u32>, KernelError> {
+        let mut spaces = HashSet::new();
+        for_each(&self.processes, "dwell_procs", |_: u32, space: &u32| {
+            spaces.insert(*space);
+        })?;
+        Ok(spaces)
     }
 
     /// Becomes readable when a stack waits to be walked on.
@@ -171,6 +185,11 @@ impl Tables {
     /// Tells the walks how to get from a frame to its caller's; false where the table is full.
     pub fn add_row(&self, key: &RowKey, row: &Row) -> bool {
         batch::insert(self.rows.fd().as_fd(), key, row)
+    }
+
+    /// Forgets a row of an address space that no process has any more.
+    pub fn forget_row(&self, key: &RowKey) {
+        batch::delete(self.rows.fd().as_fd(), key);
     }
 
     /// Hands the books of every followed thread to `each`, with the key of their entry.

@@ -200,13 +200,20 @@ impl Session {
     /// Follows these processes and what they have created. A process that one of them creates
     /// while this looks is followed by the probes, as soon as its parent is: so once a look finds
     /// nobody new, nobody is missing.
-    fn adopt_all(&mut self, roots: Vec<u32>) -> Result<()> {
+    fn adopt_all(&mut self, mut roots: Vec<u32>) -> Result<()> {
         loop {
+            if let Selector::Comm(_) = self.options.selector {
+                // Who has taken the name while the probes were being attached.
+                roots.extend(self.options.selector.roots().unwrap_or_default());
+            }
             let wanted = if self.options.children { pids_below(&roots)? } else { roots.clone() };
             let new: Vec<u32> =
                 wanted.into_iter().filter(|pid| self.requested.insert(*pid)).collect();
-            for pid in &new {
-                self.probes.request(*pid)?;
+            // Of a cgroup, the probes know by themselves who is in it.
+            if !matches!(self.options.selector, Selector::Cgroup(_)) {
+                for pid in &new {
+                    self.probes.request(*pid)?;
+                }
             }
             if !new.is_empty() {
                 // First: a connection that is used before its listener is known is taken for a client's.
@@ -291,8 +298,10 @@ impl Session {
         loop {
             tokio::select! {
                 ready = walks.readable() => {
-                    ready?.clear_ready();
-                    self.drain_walks();
+                    let mut ready = ready?;
+                    if !self.drain_walks() {
+                        ready.clear_ready();
+                    }
                 }
                 () = &mut stop => return Ok(Ended::Asked),
                 () = until(deadline) => return Ok(Ended::Time),

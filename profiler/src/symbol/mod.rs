@@ -155,24 +155,30 @@ impl Symbolizer {
     }
 
     /// Walks a stack of a living process on from `start`, with at most `most` frames. Remembers the
-    /// files that it leads through, as [`Self::remember`] does.
+    /// files that it leads through, as [`Self::remember`] does. `space` is the number of the process's address space
+    /// then, which another program has not.
     pub fn walk(
         &mut self,
-        pid: u32,
+        (pid, space): (u32, u32),
         start: Start,
         most: usize,
         stack: &mut StackMemory<'_>,
     ) -> Walk {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.enter(space);
+        }
         walk::walk(start, most, stack, |address| self.row_at(pid, address))
     }
 
     /// How to get from the function at an address to its caller; `None` where it is too early to say.
     fn row_at(&mut self, pid: u32, address: u64) -> Option<Row> {
-        let looked = self.cover(pid, &[address], true);
+        let is_known = self.cover(pid, &[address], true);
         let region = self.processes.get(&pid).and_then(|process| process.regions.find(address));
         match region {
+            _ if !is_known => None,
+            Some(Region { backing: Backing::Unopened, .. }) => None,
             Some(region) => Some(self.row_in(region, address)),
-            None => looked.then_some(UNKNOWN),
+            None => Some(UNKNOWN),
         }
     }
 
@@ -215,29 +221,30 @@ impl Symbolizer {
     }
 
     /// Sees to it that the addresses lie in known regions with open files, as far as possible.
-    /// `alive` says that the process with this number now is the one that is meant. False where its regions would have to
-    /// be read again, too soon after the last time.
+    /// `alive` says that the process with this number now is the one that is meant. Whether it is known of each where it
+    /// lies, if anywhere: not of a process that is gone, or whose regions were read too often of late.
     fn cover(&mut self, pid: u32, addresses: &[u64], alive: bool) -> bool {
         let process = self.processes.get(&pid);
         let covered = |(_, lookup)| process.is_some_and(|process: &Process| process.covers(lookup));
-        if lookups(addresses).all(covered) || !self.is_same_process(pid, alive) {
+        if lookups(addresses).all(covered) {
             return true;
+        }
+        if !self.is_same_process(pid, alive) {
+            return false;
         }
         let folder = find_process(pid);
         let process = self.processes.get(&pid);
         let placed = |(_, lookup)| process.is_some_and(|process: &Process| process.places(lookup));
         let is_placed = lookups(addresses).all(placed);
-        let looks = is_placed || process.is_none_or(Process::may_be_read);
-        if looks && !is_placed {
-            self.read_regions(pid, &folder);
-        }
+        let may_be_read = process.is_none_or(Process::may_be_read);
+        let is_known = is_placed || (may_be_read && self.read_regions(pid, &folder));
         for (_, lookup) in lookups(addresses) {
             self.open_region(pid, &folder, lookup);
-            if looks && let Some(process) = self.processes.get_mut(&pid) {
+            if is_known && let Some(process) = self.processes.get_mut(&pid) {
                 process.note_unless_placed(lookup);
             }
         }
-        looks
+        is_known
     }
 
     /// Whether the process that has this number now is the one remembered under it. If it is
@@ -264,28 +271,30 @@ impl Symbolizer {
         true
     }
 
-    /// Reads the regions of a process anew, keeping what was known of them.
-    fn read_regions(&mut self, pid: u32, folder: &Path) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+    /// Reads the regions of a process anew, keeping what was known of them; false where they cannot be had.
+    fn read_regions(&mut self, pid: u32, folder: &Path) -> bool {
+        let Some(process) = self.processes.get_mut(&pid) else { return false };
         // Not the time gone by: where the machine stood still meanwhile for 50 ms, new code had no names for a second.
         let began = cpu_time();
         let read = Regions::read(folder);
         let took = cpu_time().saturating_sub(began);
         process.reading.spend(Instant::now(), took);
         // A process that is just dying shows an empty list.
-        let Ok(mut now) = read else { return };
+        let Ok(mut now) = read else { return false };
         if now.len() == 0 {
-            return;
+            return false;
         }
         let others = self.regions.saturating_sub(process.regions.len());
         if others + now.len() > MOST_REGIONS {
             self.limits_hit += 1;
-            return;
+            return false;
         }
         self.limits_hit += u64::from(now.cut);
         now.inherit(std::mem::take(&mut process.regions));
         self.regions = others + now.len();
         process.regions = now;
+        process.is_outdated = false;
+        true
     }
 
     /// Opens the file behind an address, if that was not tried yet.
@@ -297,6 +306,10 @@ impl Symbolizer {
         };
         if matches!(region.backing, Backing::Unopened) {
             let opened = open::open_mapped(folder, region).ok();
+            if opened.is_none() && read_start_time(pid) != process.start_time {
+                // It has ended meanwhile: that says nothing of the file.
+                return;
+            }
             let admission = opened.map(|file| self.modules.admit(file, &region.path));
             let module = admission.and_then(|admission| {
                 self.limits_hit += u64::from(admission.limit_hit);

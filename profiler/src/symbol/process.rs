@@ -34,6 +34,10 @@ pub(super) struct Process {
     /// Tells it from a later process with the same number.
     pub start_time: Option<u64>,
     pub regions: Regions,
+    /// They are those of the program before.
+    pub is_outdated: bool,
+    /// Number of its address space, as of the last walk.
+    space: Option<u32>,
     pub perf_map: Option<PerfMap>,
     /// Addresses that were found to lie nowhere, and when.
     misses: HashMap<u64, Instant>,
@@ -49,6 +53,8 @@ impl Process {
         Self {
             start_time: None,
             regions: Regions::default(),
+            is_outdated: false,
+            space: None,
             perf_map: None,
             misses: HashMap::new(),
             reading: Allowance::new(READING_BURST, READING_SHARE),
@@ -59,6 +65,7 @@ impl Process {
     /// Whether an address needs no look at the process.
     pub fn covers(&self, address: u64) -> bool {
         match self.regions.find(address) {
+            _ if self.is_outdated => false,
             Some(region) => !matches!(region.backing, Backing::Unopened),
             None => self.is_miss(address),
         }
@@ -66,7 +73,17 @@ impl Process {
 
     /// Whether reading the regions again would tell nothing new about an address.
     pub fn places(&self, address: u64) -> bool {
-        self.regions.find(address).is_some() || self.is_miss(address)
+        !self.is_outdated && (self.regions.find(address).is_some() || self.is_miss(address))
+    }
+
+    /// A stack in this address space is about to be walked: in another one than before, the process has executed another
+    /// program since.
+    pub fn enter(&mut self, space: u32) {
+        if self.space.is_some_and(|known| known != space) {
+            self.is_outdated = true;
+            self.misses.clear();
+        }
+        self.space = Some(space);
     }
 
     /// The open file that an address lies in, and the virtual address there.

@@ -317,6 +317,27 @@ fn that_an_address_lies_nowhere_is_said_only_after_a_look() {
     assert_eq!(symbolizer.row_at(pid, NOWHERE), Some(UNKNOWN));
 }
 
+/// Nor of a process that is gone, or that has executed another program since its regions were read: others in the same
+/// address space would be told.
+#[test]
+fn of_who_is_gone_or_changed_nothing_is_said() {
+    let mut symbolizer = Symbolizer::new();
+    let gone = i32::MAX.unsigned_abs();
+    assert_eq!(symbolizer.row_at(gone, here()), None);
+    let pid = std::process::id();
+    assert!(symbolizer.row_at(pid, here()).is_some());
+    let process = symbolizer.processes.get_mut(&pid).expect("it was remembered");
+    process.enter(1);
+    assert!(process.covers(here()), "it has not been in another one");
+    process.enter(2);
+    assert!(!process.covers(here()));
+    process.reading = Allowance::new(Duration::ZERO, u32::MAX);
+    assert_eq!(symbolizer.row_at(pid, here()), None);
+    let process = symbolizer.processes.get_mut(&pid).expect("it was remembered");
+    process.reading = Allowance::new(Duration::from_secs(1), u32::MAX);
+    assert!(symbolizer.row_at(pid, here()).is_some());
+}
+
 #[test]
 fn garbage_addresses_do_not_make_it_read_the_maps_again() {
     let me = std::process::id();

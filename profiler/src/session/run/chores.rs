@@ -1,6 +1,7 @@
 //! What there is to do while the probes run: reading what they tell, making room in their tables, looking
 //! for processes that join.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -55,8 +56,9 @@ impl Session {
         }
     }
 
-    pub(super) fn drain_walks(&mut self) {
-        self.walks.drain(&mut self.tables, &mut self.symbolizer, &mut self.collector);
+    /// True where more may wait.
+    pub(super) fn drain_walks(&mut self) -> bool {
+        self.walks.drain(&mut self.tables, &mut self.symbolizer, &mut self.collector)
     }
 
     fn take_over(&mut self) -> Result<()> {
@@ -108,14 +110,10 @@ impl Session {
         }
         self.last_cgroup = Instant::now();
         let Ok(cgroup) = find_cgroup(path) else { return Ok(()) };
-        let mut new = false;
-        for pid in cgroup.processes() {
-            if self.requested.insert(pid) {
-                self.probes.request(pid)?;
-                new = true;
-            }
-        }
-        if new {
+        // Those of the last look only: numbers are used again.
+        let now: HashSet<u32> = cgroup.processes().into_iter().collect();
+        let before = std::mem::replace(&mut self.requested, now);
+        if !self.requested.is_subset(&before) {
             self.probes.adopt()?;
             self.probes.settle()?;
         }
