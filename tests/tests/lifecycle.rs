@@ -74,6 +74,7 @@ fn who_ends_while_dwell_attaches_is_gone() -> Result<()> {
     books::check(&document)?;
     for ended in document.body.threads.iter().filter(|thread| thread.comm == "true") {
         ensure!(ended.wall_ns < 500_000_000, "goes on after its end: {ended:?}");
+        ensure!(ended.wall_ns > 0, "has ended before the window: {ended:?}");
     }
     for pid in sleepers.iter().map(Bounded::pid) {
         let slept_ns = document.blocked_ns(pid, "sleep");

@@ -147,6 +147,9 @@ impl Collector {
     }
 
     fn on_untracked(&mut self, pid: u32, tid: u32, comm: String, start_ns: u64, end_ns: u64) {
+        if end_ns <= self.window_start {
+            return;
+        }
         let wall = Nanos(end_ns).since(Nanos(start_ns.max(self.window_start)));
         let mut books = untracked(pid, tid, comm, wall);
         books.ended = true;
