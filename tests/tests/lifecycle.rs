@@ -1,7 +1,9 @@
 //! Point 7: how dwell begins and ends, alone and beside another.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,54 @@ fn who_ends_while_dwell_attaches_is_gone() -> Result<()> {
         let slept_ns = document.blocked_ns(pid, "sleep");
         ensure!(slept_ns > 990_000_000, "process {pid} slept for {slept_ns} ns");
     }
+    Ok(())
+}
+
+/// Starts one process after the other until it is told to stop, and keeps them until it is told to end them.
+fn start_many(program: &Path, phase: &AtomicU8) -> Result<Vec<u32>> {
+    let mut started = Vec::new();
+    while phase.load(Ordering::Relaxed) == STARTS {
+        started.push(Bounded::spawn(Command::new(program).arg("60"))?);
+        thread::sleep(Duration::from_millis(10));
+    }
+    while phase.load(Ordering::Relaxed) == KEEPS {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(started.iter().map(Bounded::pid).collect())
+}
+
+const STARTS: u8 = 0;
+const KEEPS: u8 = 1;
+const ENDS: u8 = 2;
+
+/// The probes take most of a second to attach, and the births are seen last.
+#[test]
+fn who_takes_the_name_while_dwell_attaches_is_followed() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("takes-the-name");
+    fs::copy("/usr/bin/sleep", &program)?;
+    let _first = Bounded::spawn(Command::new(&program).arg("60"))?;
+    let phase = AtomicU8::new(STARTS);
+    let observe = || {
+        let dwell = Dwell::attach(&["--comm", "takes-the-name", "-d", "60s"])?;
+        phase.store(KEEPS, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(200));
+        dwell.interrupt()?.document()
+    };
+    let (document, pids) = thread::scope(|scope| {
+        let starter = scope.spawn(|| start_many(&program, &phase));
+        let document = observe();
+        phase.store(ENDS, Ordering::Relaxed);
+        let pids = starter.join().map_err(|_| anyhow!("no processes could be started"))??;
+        anyhow::Ok((document?, pids))
+    })?;
+    books::check(&document)?;
+    ensure!(pids.len() > 10, "too few to tell: {}", pids.len());
+    let missing: Vec<_> =
+        pids.iter().filter(|pid| document.threads_of(**pid).count() != 1).collect();
+    ensure!(missing.is_empty(), "{} of {} are not followed", missing.len(), pids.len());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::connect::{connect, journal};
@@ -212,8 +212,10 @@ impl Writer {
 
 /// An older recording gives way; nothing else does.
 fn replace(path: &Path) -> Result<()> {
-    let is_empty = std::fs::metadata(path)?.len() == 0;
-    if !is_empty {
+    // Of the name itself: a device or a link would be gone, and a file in its place.
+    let there = std::fs::symlink_metadata(path)?;
+    ensure!(there.is_file(), "there is something that is no file");
+    if there.len() != 0 {
         connect(path).context("there is a file that is no recording")?;
     }
     std::fs::remove_file(path)?;

@@ -201,11 +201,11 @@ impl Session {
     /// while this looks is followed by the probes, as soon as its parent is: so once a look finds
     /// nobody new, nobody is missing.
     fn adopt_all(&mut self, mut roots: Vec<u32>) -> Result<()> {
+        if let Selector::Comm(_) = self.options.selector {
+            // Who has taken the name while the probes were being attached; of later ones they tell.
+            roots.extend(self.options.selector.roots().unwrap_or_default());
+        }
         loop {
-            if let Selector::Comm(_) = self.options.selector {
-                // Who has taken the name while the probes were being attached.
-                roots.extend(self.options.selector.roots().unwrap_or_default());
-            }
             let wanted = if self.options.children { pids_below(&roots)? } else { roots.clone() };
             let new: Vec<u32> =
                 wanted.into_iter().filter(|pid| self.requested.insert(*pid)).collect();

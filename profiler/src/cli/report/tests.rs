@@ -315,6 +315,23 @@ fn nothing_but_a_recording_is_replaced() {
     assert_eq!(std::fs::read(&scratch.0).unwrap(), b"precious");
 }
 
+/// A device is as empty as a new file, and gone for the whole host when it is replaced.
+#[test]
+fn what_is_no_file_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, link) = (folder.path().join("empty"), folder.path().join("link"));
+    std::fs::write(&empty, "").unwrap();
+    std::os::unix::fs::symlink(&empty, &link).unwrap();
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [&link, &socket] {
+        let before = std::fs::symlink_metadata(path).unwrap().file_type();
+        let error = Writer::create(path, options(None)).err().expect("it was replaced");
+        assert!(format!("{error:#}").contains("no file"), "{error:#}");
+        assert_eq!(std::fs::symlink_metadata(path).unwrap().file_type(), before);
+    }
+}
+
 /// Reads whatever can be read of a file.
 fn look_at(path: &Path) {
     let Ok(recording) = Recording::open(path) else { return };
