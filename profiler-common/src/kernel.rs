@@ -65,6 +65,8 @@ offsets! {
     task_sched_info = "task_struct"."sched_info",
     /// Time it has waited for a CPU.
     run_delay = "sched_info"."run_delay",
+    /// How often it was given a CPU.
+    run_count = "sched_info"."pcount",
     /// Its entity in the fair scheduling class.
     task_se = "task_struct"."se",
     /// CPU time so far.

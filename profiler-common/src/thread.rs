@@ -72,7 +72,10 @@ pub struct FileMemo {
     /// What kind of file it is (known to the probes only).
     pub nature: u8,
     /// Named so that no padding is left undefined.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// Nothing of the file: how often the thread was given a CPU before the last switch of it that was shown, by the
+    /// scheduler's count. Here because the kernel gives out the memory of threads in powers of two, and that is used up.
+    pub run_count: u32,
 }
 
 /// A wait that has not ended.

@@ -170,6 +170,7 @@ pub fn follow(task: Task, state: State, now: u64) -> Follow {
         (*record).state = state as u8;
         (*record).flags = if task.is_kernel_thread() { FLAG_KERNEL_THREAD } else { 0 };
         (*record).run_delay_ns = task.run_delay_ns().unwrap_or(0);
+        (*record).memo.run_count = task.run_count();
         (*record).tgid = task.global_tgid();
         name(task, &mut *record);
         (*record).space = space_of((*record).tgid);

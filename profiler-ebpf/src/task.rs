@@ -201,6 +201,19 @@ impl Task {
         Some(delay.load(field::task_sched_info().of(self.0)?))
     }
 
+    /// How often it was given a CPU so far, by the scheduler's own accounts: counted after the probe of the switch
+    /// (`sched_info_arrive`, kernel/sched/stats.h). 0 where they are not kept.
+    #[inline(always)]
+    pub fn run_count(self) -> u32 {
+        if !field::run_delay().exists() {
+            return 0;
+        }
+        match field::task_sched_info().of(self.0) {
+            Some(info) => field::run_count().load::<u64>(info) as u32,
+            None => 0,
+        }
+    }
+
     /// How long it has held the CPU that it is about to leave, by the scheduler's own accounts
     /// (`set_next_entity` and `update_curr`, kernel/sched/fair.c); wrong for real-time threads.
     #[inline(always)]

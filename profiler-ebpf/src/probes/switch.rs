@@ -6,12 +6,16 @@ use aya_ebpf::EbpfContext;
 use profiler_common::blame::{SHORTEST_SPAN_NS, WOKEN_EARLY_NS};
 use profiler_common::kernel::task_state;
 use profiler_common::state::{State, is_wait};
-use profiler_common::thread::{CAUSE_THREAD, CAUSE_UNKNOWN, ThreadEntry, ThreadRecord};
+use profiler_common::thread::{
+    CAUSE_THREAD, CAUSE_UNKNOWN, FLAG_SEED_WAIT, ThreadEntry, ThreadRecord,
+};
 use profiler_common::turn::Intermission;
 
 use super::{clock, hook};
 use crate::adopt::{finish, followed_entry};
-use crate::books::{CLOCK_SLACK_NS, Run, close, close_run, close_unseen, close_wait, later, post};
+use crate::books::{
+    CLOCK_SLACK_NS, Run, close, close_run, close_unseen, close_wait, later, open_seed, post,
+};
 use crate::classify::classify;
 use crate::maps::{self, Place, Scratch};
 use crate::serving::is_idle;
@@ -54,7 +58,8 @@ fn switch(
     let record = &mut entry.record;
     // The clock of the switch may be that of a wakeup, see `close_run`; never before the last
     // event of this thread.
-    switch_in(record, if at > record.since_ns { at } else { now }, start);
+    let has_run = runs_since(next, record) > 0;
+    switch_in(record, has_run, if at > record.since_ns { at } else { now }, start);
     let waited = record.last_ready_ns;
     if waited >= SHORTEST_SPAN_NS {
         ready::note(entry, previous, waited, now);
@@ -118,8 +123,14 @@ fn switch_out(
 ) {
     let record = &mut entry.record;
     let was = record.state;
-    if was != State::Running as u8 && was != State::Unsettled as u8 {
-        recover(task, record, now, start);
+    let runs = runs_since(task, record);
+    let goes_on = match was {
+        _ if was == State::Running as u8 => runs <= 1,
+        _ if was == State::Unsettled as u8 => runs == 0,
+        _ => false,
+    };
+    if !goes_on {
+        recover(task, record, runs > 1, now, start);
     }
     let run = last_run(task, record);
     if record.unseen_wakeup_ns != 0 {
@@ -165,6 +176,15 @@ fn switch_out(
     }
 }
 
+/// How often the thread was given a CPU since its last switch that was shown. The scheduler counts the run that a switch
+/// begins after the probe.
+#[inline(always)]
+fn runs_since(task: Task, record: &mut ThreadRecord) -> u32 {
+    let before = record.memo.run_count;
+    record.memo.run_count = task.run_count();
+    record.memo.run_count.wrapping_sub(before)
+}
+
 /// The run that ends, by the scheduler's accounts; nothing of use where it keeps none.
 #[inline(always)]
 fn last_run(task: Task, record: &mut ThreadRecord) -> Run {
@@ -176,29 +196,35 @@ fn last_run(task: Task, record: &mut ThreadRecord) -> Run {
 
 /// The thread leaves a CPU that it was not seen to get: the switch was not shown to the probes (a
 /// kernel can keep some processes out of sight of tracing; switches away from those are missing).
-/// How long it has run, the scheduler knows; what it did before that, the last event told.
+/// How long it has run, the scheduler knows; what it did before that, the last event told, unless it `has_run` before.
 #[inline(always)]
-fn recover(task: Task, record: &mut ThreadRecord, now: u64, start: u64) {
+fn recover(task: Task, record: &mut ThreadRecord, has_run: bool, now: u64, start: u64) {
     maps::count(|loss| loss.anomalies += 1);
     let ran = task.last_run_ns();
     let from = record.since_ns;
     let began = now.saturating_sub(ran);
     if from < began + 2 * CLOCK_SLACK_NS {
         // `close_run` may have moved the border of the run before into this one, for two reasons.
-        switch_in(record, later(from, began), start);
+        switch_in(record, has_run, later(from, began), start);
     } else {
         close(record, State::Unattributed, now, start);
     }
 }
 
-/// The thread was ready until now. Where it was never seen to wake, its wait is closed later.
+/// The thread was ready until now, unless it `has_run` meanwhile without being seen. Where it was never seen to wake, its
+/// wait is closed later.
 #[inline(always)]
-fn switch_in(record: &mut ThreadRecord, now: u64, start: u64) {
+fn switch_in(record: &mut ThreadRecord, has_run: bool, now: u64, start: u64) {
+    if record.state == State::Unsettled as u8 && record.flags & FLAG_SEED_WAIT != 0 {
+        // It was seen to wait, and by whom that was ended was not.
+        open_seed(record);
+        record.state = record.open.key.kind;
+    }
     let was = record.state;
     if is_wait(was) {
         record.unseen_wakeup_ns = now;
     } else {
-        let ready = was == State::Runnable as u8 || was == State::Unsettled as u8;
+        let ready = (was == State::Runnable as u8 || was == State::Unsettled as u8) && !has_run;
         if !ready {
             maps::count(|loss| loss.anomalies += 1);
         }

@@ -130,7 +130,8 @@ fn thread(bytes: &mut &[u8]) -> ThreadRecord {
             object: bytes.get_u64_ne(),
             peer_port: bytes.get_u16_ne(),
             nature: bytes.get_u8(),
-            reserved: std::array::from_fn(|_| bytes.get_u8()),
+            reserved: bytes.get_u8(),
+            run_count: bytes.get_u32_ne(),
         },
         seed_position: Position {
             ip: bytes.get_u64_ne(),

@@ -11,9 +11,10 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const KERNEL_STACK_SIZE: u32 = 16 << 10;
 
 /// Fields that some kernel configurations lack, with what is lost without them.
-const OPTIONAL: [(&str, &str, &str); 12] = [
+const OPTIONAL: [(&str, &str, &str); 13] = [
     ("task_struct", "sched_info", "the scheduler's own waits for a CPU"),
     ("sched_info", "run_delay", "the scheduler's own waits for a CPU"),
+    ("sched_info", "pcount", "the scheduler's own waits for a CPU"),
     ("sock_common", "skc_v6_rcv_saddr", "IPv6 addresses"),
     ("sock_common", "skc_v6_daddr", "IPv6 addresses"),
     ("unix_sock", "addr", "Unix socket paths"),
