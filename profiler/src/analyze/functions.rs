@@ -75,9 +75,18 @@ pub fn is_reading_command(frame: &Frame) -> bool {
     matches!(frame.bare(), "secure_read" | "my_net_read" | "net_read_packet")
 }
 
-/// What a lock of a database is on, by the functions that wait for it; nothing where they do not tell.
+/// What a lock of a database is on, by the functions that wait for it; nothing where they do not tell. A lightweight lock
+/// of PostgreSQL is on what its caller says: further out may be the lock manager, which takes some for itself.
+pub fn locked_thing(stack: &[Frame]) -> Option<&'static str> {
+    let lightweight = stack.iter().position(|frame| frame.bare().starts_with("LWLock"));
+    match lightweight {
+        Some(at) => stack.get(at + 1).and_then(thing_of),
+        None => stack.iter().find_map(thing_of),
+    }
+}
+
 /// Who waits for a row waits for the transaction that has changed it, or for its turn to do that.
-pub fn locked_thing(frame: &Frame) -> Option<&'static str> {
+fn thing_of(frame: &Frame) -> Option<&'static str> {
     match frame.bare() {
         "XactLockTableWait" | "MultiXactIdWait" | "LockTuple" | "heap_acquire_tuplock" => {
             Some("a row")

@@ -20,18 +20,20 @@ use crate::target::Selector;
 /// One that says what to do.
 pub fn run(attach: Attach) -> Result<()> {
     let requests = attach.requests.options();
-    let profile = match &attach.html {
+    let (profile, written) = match &attach.html {
         Some(path) => {
             let mut page = Page::open(path)?;
             let wanted = Wanted { requests, names_later: false };
             let profile = follow_with(&attach.follow, wanted, Some(&mut page))?;
             page.add_last(&profile);
-            page.write(&profile)?;
-            profile
+            let written = page.write(&profile);
+            (profile, written)
         }
-        None => follow(&attach.follow, requests)?,
+        None => (follow(&attach.follow, requests)?, Ok(())),
     };
-    output::print(&profile, attach.json, attach.report)
+    // Also where the page could not be written: it is all that is left of the measurement.
+    output::print(&profile, attach.json, attach.report)?;
+    written
 }
 
 /// What is wanted of a target.
@@ -121,8 +123,10 @@ fn window(
         if ended == Ended::TargetGone && started.is_none() {
             super::say("the target has ended; the report covers its life up to there");
         }
-        if let Some(started) = started {
-            started.end()?;
+        if let Some(started) = started
+            && let Some(failure) = started.end()?
+        {
+            super::say(&failure);
         }
         Ok(profile)
     })

@@ -70,18 +70,22 @@ impl Started {
         (&self.gate).write_all(&[1]).context("the process to be started is gone")
     }
 
-    /// Reaps it; ends it if it is still there.
+    /// Reaps it; ends it if it is still there. How it has ended, where that was by itself and without success.
     ///
     /// # Errors
     /// When the program could not be executed.
-    pub fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<Option<String>> {
         let child = self.child.join().map_err(|_| anyhow!("the starting thread panicked"))?;
         let mut child = child.with_context(|| {
             format!("cannot run {:?}; check the name and that it is executable", self.program)
         })?;
-        // Gone already, in the usual case.
+        let unknown = "cannot wait for the command";
+        if let Some(status) = child.try_wait().context(unknown)? {
+            let failed = !status.success();
+            return Ok(failed.then(|| format!("the command has failed: {status}")));
+        }
         let _gone = child.kill();
-        child.wait().context("cannot wait for the command")?;
-        Ok(())
+        child.wait().context(unknown)?;
+        Ok(None)
     }
 }

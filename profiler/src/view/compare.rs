@@ -14,8 +14,8 @@ use super::text::TextOptions;
 /// Rows of details.
 const DETAILS: usize = 6;
 
-/// Widest name of a recording in a heading.
-const NAME: usize = 14;
+/// Widest name of a recording in a heading: a column, and a space before it.
+const NAME: usize = 9;
 
 /// The comparison as text.
 pub fn render_comparison(all: &[Series], compared: &Compared, options: &TextOptions) -> String {
@@ -286,6 +286,13 @@ fn row(name: &str, before: &str, after: &str, change: &str, noise: &str) -> Stri
     line.trim_end().to_owned()
 }
 
+/// Columns of a row for a host: with five figures and the mark, that makes 79.
+const HOST_NAME: usize = 14;
+/// See [`HOST_NAME`].
+const HOST_CELL: usize = 11;
+// The arrow is one column, and three bytes.
+const _: () = assert!(HOST_NAME + 5 * HOST_CELL + " ← outlier".len() <= 82);
+
 /// More than two: a row for each.
 fn hosts(all: &[Series], compared: &Compared, most: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -308,9 +315,9 @@ fn hosts(all: &[Series], compared: &Compared, most: usize) -> Vec<String> {
     }
     lines.push(String::new());
     let (name, load) =
-        if compared.of_requests { ("mean", "a second") } else { ("waits/CPU s", "CPU s/s") };
-    let head = [load, name, "p50", "p99", "noise"].map(|cell| right(cell, 12)).concat();
-    lines.push(format!("{}{head}", left("", 18)));
+        if compared.of_requests { ("mean", "a second") } else { ("waits/CPU", "CPU s/s") };
+    let head = [load, name, "p50", "p99", "noise"].map(|cell| right(cell, HOST_CELL)).concat();
+    lines.push(format!("{}{head}", left("", HOST_NAME)));
     let middle = compared.pairs.first().map_or(0, |(middle, _, _)| *middle);
     for (place, series) in all.iter().enumerate() {
         let of = compared.pairs.iter().find(|(_, other, _)| *other == place);
@@ -328,8 +335,8 @@ fn hosts(all: &[Series], compared: &Compared, most: usize) -> Vec<String> {
         let noise = if is_after { format!("± {}", time(pair.whole.noise)) } else { String::new() };
         let cells = [rate(pick(pair.load)), time(whole), quantile(0), quantile(1), noise];
         let mark = if compared.outlier == Some(place) { " ← outlier" } else { "" };
-        let name = left(&cut_middle(&series.name, 17), 18);
-        let cells = cells.map(|cell| right(&cell, 12)).concat();
+        let name = left(&cut_middle(&series.name, HOST_NAME - 1), HOST_NAME);
+        let cells = cells.map(|cell| right(&cell, HOST_CELL)).concat();
         lines.push(format!("{name}{}{mark}", cells.trim_end()));
     }
     lines
@@ -367,7 +374,12 @@ fn warning(unfair: &Unfair, of_requests: bool) -> String {
 
 fn note(all: &[Series], compared: &Compared) -> String {
     let slices: Vec<String> = all.iter().map(|series| series.len().to_string()).collect();
-    let marked = if compared.pairs.len() == 1 { " * marks what is beyond it." } else { "" };
+    let marked = if compared.pairs.len() == 1 {
+        " * marks what is beyond it, of the mean and of what it consists of; the load and the \
+         quantiles are not judged."
+    } else {
+        ""
+    };
     format!(
         "Noise is what two recordings of the same may differ by, from {} slices (bootstrap, 95 % \
          for all figures together) and from run to run: 10 % of the whole, 5 % in a part of it.{marked}",

@@ -29,10 +29,23 @@ pub fn lines(profile: &Profile, headline: &Headline, width: usize) -> Vec<Line> 
         };
         return strong(&text, width);
     }
-    let mut lines = strong(&sentence(&subject, headline), width);
+    let is_idle = budget.working().share_of(profile.window.duration()) < IDLE;
+    let mut lines = match headline.shares.first() {
+        Some(share) if is_idle => strong(&nearly_idle(&subject, share, budget), width),
+        _ => strong(&sentence(&subject, headline), width),
+    };
     let wrapped = wrap_words(&working(budget), "", 0, width);
     lines.extend(wrapped.into_iter().map(|line| Line::new(Style::Plain, line)));
     lines
+}
+
+/// Less work than this part of the time of one thread says more by being so little than by what it consists of.
+const IDLE: f64 = 0.005;
+
+fn nearly_idle(subject: &str, most: &Share, budget: &Budget) -> String {
+    let (time, share) = (duration(budget.working()), percent(most.share));
+    let activity = words::activity(most.activity);
+    format!("{subject}: nearly idle, with {time} of work, {share} of that {activity}.")
 }
 
 fn working(budget: &Budget) -> String {

@@ -120,7 +120,7 @@ fn by_database(stack: &[Frame]) -> Option<Sorted> {
         "lock_wait_suspend_thread",
     ];
     let name = find(stack, |frame| NAMES.contains(&frame.bare()))?;
-    let thing = stack.iter().find_map(locked_thing);
+    let thing = locked_thing(stack);
     Some(Sorted { thing, ..sorted(Sort::Database, in_stack(name), false) })
 }
 
@@ -262,5 +262,18 @@ mod tests {
         assert_eq!(sort(&wait, None, false), None);
         wait.stack = stack(&["epoll_wait", "WaitEventSetWait", "ProcSleep", "heap_update"]);
         assert_eq!(sort(&wait, None, false).map(|found| found.sort), Some(Sort::Database));
+    }
+
+    #[test]
+    fn a_lock_of_the_lock_manager_is_on_no_row() {
+        let thing = |names: &[&str]| {
+            let mut wait = wait(State::Poll, WaitObject::Epoll { fd: 3 }, 1_000_000, 1);
+            wait.stack = stack(names);
+            sort(&wait, None, false).and_then(|found| found.thing)
+        };
+        assert_eq!(thing(&["epoll_wait", "ProcSleep", "LockTuple", "heap_update"]), Some("a row"));
+        let inner = ["sem_wait", "PGSemaphoreLock", "LWLockAcquire", "ProcSleep", "LockTuple"];
+        assert_eq!(thing(&inner), None);
+        assert_eq!(thing(&["sem_wait", "LWLockAcquire", "LockBuffer"]), Some("a page"));
     }
 }

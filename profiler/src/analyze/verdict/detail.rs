@@ -15,6 +15,9 @@ use crate::model::{
 /// The requests that keep a thread longest are named if each keeps it so many times as long as the mean one.
 const LONGER: f64 = 2.0;
 
+/// Requests that keep it for less than this part of its work are not why it is busy, however long each of them takes.
+const LEAST_SHARE: f64 = 0.02;
+
 /// All that is known of it.
 pub fn constraint(scene: &Scene<'_>, key: Key) -> Constraint {
     let threads = &scene.row.load.threads;
@@ -54,7 +57,7 @@ fn place(scene: &Scene<'_>, key: Key) -> Option<WaitPlace> {
 fn lock(scene: &Scene<'_>, lock: LockKey) -> Constraint {
     let row = row(scene, lock).cloned().map(Box::new);
     let place = place(scene, Key::Lock(lock));
-    let named = || place.as_ref().and_then(|place| place.stack.iter().find_map(locked_thing));
+    let named = || place.as_ref().and_then(|place| locked_thing(&place.stack));
     let thing = row.as_ref().and_then(|row| row.thing).or_else(named);
     Constraint::Lock { row, thing, place, behind: holders(scene, lock) }
 }
@@ -117,22 +120,22 @@ fn starved(scene: &Scene<'_>, server: &Server) -> f64 {
     waits.share_of(waits + of(State::Running))
 }
 
-/// The requests that keep the thread longest, if they keep it longer than others do.
+/// The requests that keep the thread longest, of those that keep it longer than others do and for a good part of its work.
 fn hog(scene: &Scene<'_>) -> Option<Hog> {
+    let sum = |set: &Set| own(set).0 as f64 * set.count as f64;
+    let whole = sum(&scene.row.sets.all);
+    let share = |row: &GroupRow<'_>| if whole > 0.0 { sum(&row.sets.all) / whole } else { 0.0 };
+    let usual = own(&scene.row.sets.all).0 as f64;
+    let is_long = |row: &&GroupRow<'_>| own(&row.sets.all).0 as f64 >= LONGER * usual;
     let groups = scene.row.groups.iter().filter(|row| row.sets.all.count > 0);
+    let groups = groups.filter(is_long).filter(|row| share(row) >= LEAST_SHARE);
     let row = groups.max_by_key(|row| own(&row.sets.all))?;
-    let all = own(&scene.row.sets.all);
-    let each = own(&row.sets.all);
-    let is_longer = each.0 as f64 >= LONGER * all.0 as f64;
-    let sum = |own: Nanos, set: &Set| own.0 as f64 * set.count as f64;
-    let whole = sum(all, &scene.row.sets.all);
-    let share = if whole > 0.0 { sum(each, &row.sets.all) / whole } else { 0.0 };
-    is_longer.then(|| Hog {
+    Some(Hog {
         label: row.group.label.clone(),
         count: row.group.count,
-        own: each,
+        own: own(&row.sets.all),
         part: longest_part(&row.sets.all),
-        share: share.min(1.0),
+        share: share(row).min(1.0),
     })
 }
 

@@ -136,12 +136,12 @@ fn looped(worker: Option<&Worker>, hog: Option<&Hog>, busy: f64) -> String {
     );
     let Some(hog) = hog else { return text };
     let part = words::part(hog.part);
-    format!(
-        "{text}; {} of {} keep it {} each, mostly {part}",
-        counted(hog.count, "request"),
-        cut_middle(&words::label(&hog.label), NAME),
-        duration(hog.own)
-    )
+    let label = cut_middle(&words::label(&hog.label), NAME);
+    let (requests, own) = (counted(hog.count, "request"), duration(hog.own));
+    match hog.count {
+        1 => format!("{text}; {requests} of {label} keeps it {own}, mostly {part}"),
+        _ => format!("{text}; {requests} of {label} keep it {own} each, mostly {part}"),
+    }
 }
 
 /// What keeps a thread may be others.
