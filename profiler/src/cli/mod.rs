@@ -71,13 +71,25 @@ fn usage(error: &clap::Error) -> ExitCode {
             let _closed = error.print();
             ExitCode::SUCCESS
         }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            say("no command is given; see `dwell --help`");
+            ExitCode::from(USAGE)
+        }
         _ => {
             let text = error.to_string();
             let message = text.strip_prefix("error: ").unwrap_or(&text);
-            say(&format!("{}; see `dwell --help`", one_line(message)));
+            let first = std::env::args().nth(1).unwrap_or_default();
+            say(&format!("{}; see `dwell {}--help`", one_line(message), of_command(&first)));
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// The first argument and a space, where it is a command.
+fn of_command(first: &str) -> String {
+    use clap::CommandFactory as _;
+    let is_command = Arguments::command().find_subcommand(first).is_some();
+    if is_command { format!("{first} ") } else { String::new() }
 }
 
 /// The message without clap's usage and tips, in one line.
@@ -105,6 +117,13 @@ mod tests {
     fn the_definition_of_the_command_line_is_sound() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_that_is_named_is_that_of_the_command() {
+        assert_eq!(of_command("compare"), "compare ");
+        assert_eq!(of_command("nothing"), "");
+        assert_eq!(of_command("-a"), "");
     }
 
     #[test]

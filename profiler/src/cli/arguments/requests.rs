@@ -55,7 +55,7 @@ pub struct Requests {
 #[command(next_help_heading = "Requests")]
 pub struct RequestArguments {
     /// Do not follow requests: cheaper by some 1 us for each
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["no_labels", "each"])]
     pub no_requests: bool,
 
     /// What is read of them.
