@@ -37,18 +37,25 @@ pub fn known(sock: u64) -> Option<&'static mut Conn> {
 pub fn of(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
     match known(sock) {
         Some(conn) if conn.role != CONN_NEW => Some(conn),
+        // What a client has sent before it reset the connection is still received. Nobody would forget it,
+        // and the next connection in the same memory would be taken for this one.
+        _ if field::sk_state().load::<u8>(sock) == CLOSED as u8 => None,
         // Not known, or another CPU is about to describe it: its data arrives at this instant.
+        _ => open(sock, scratch),
+    }
+}
+
+/// The connection of a socket that begins to connect: until that is told, its state is the one before.
+#[inline(always)]
+pub fn begin(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
+    match known(sock) {
+        Some(conn) if conn.role != CONN_NEW => Some(conn),
         _ => open(sock, scratch),
     }
 }
 
 #[inline(never)]
 fn open(sock: u64, scratch: &mut RequestScratch) -> Option<&'static mut Conn> {
-    if field::sk_state().load::<u8>(sock) == CLOSED as u8 {
-        // What a client has sent before it reset the connection is still received. Nobody would forget it,
-        // and the next connection in the same memory would be taken for this one.
-        return None;
-    }
     let blank = BLANK_CONN.get(0)?;
     // Data that arrives meanwhile may have been first.
     let _same = CONNS.insert(&sock, blank, BPF_NOEXIST as u64);

@@ -24,7 +24,7 @@ pub fn connects(sock: u64) {
         return;
     }
     let Some(scratch) = request_scratch(RequestPlace::Connect) else { return };
-    let Some(conn) = conn::of(sock, scratch) else { return };
+    let Some(conn) = conn::begin(sock, scratch) else { return };
     conn.caller = serving.focus;
     conn.caller_number = serving.focus_number;
     conn.connects = 1;
@@ -107,19 +107,34 @@ pub fn received(entry: &mut ThreadEntry, conn: &mut Conn, now: u64) {
         serving::turn_to(entry, conn.caller, conn.caller_number);
     }
     let own = own(conn.caller, caller, &entry.serving, now);
-    if is_first && caller.open_calls > 0 {
-        caller.open_calls -= 1;
-        if caller.open_calls == 0 {
-            let open = now - caller.calls_since_ns;
-            caller.turn.calls_ns += open;
-            // The answer lay there while the thread did other things: those were in its way.
-            let late =
-                if arrived > caller.calls_since_ns && arrived < now { now - arrived } else { 0 };
-            let elsewhere = open.saturating_sub(own.saturating_sub(caller.calls_own_ns));
-            caller.turn.parts.peers_ns += elsewhere.saturating_sub(late);
+    // What is waited for has come with the last of the calls that are open, or with more of an answer where none is.
+    let has_come = match caller.open_calls {
+        0 => !is_first,
+        _ if is_first => {
+            caller.open_calls -= 1;
+            caller.open_calls == 0
         }
+        _ => false,
+    };
+    if has_come {
+        waited(caller, own, arrived, now);
     }
     note(conn, caller, is_first, now - from);
+}
+
+/// A request has waited until `now` for those that it has called, since it called the first of them or since the last piece
+/// of an answer came: a head and a body can be far apart.
+#[inline(always)]
+fn waited(caller: &mut Conn, own: u64, arrived: u64, now: u64) {
+    let since = caller.calls_since_ns;
+    let open = now.saturating_sub(since);
+    caller.turn.calls_ns += open;
+    // The answer lay there while the thread did other things: those were in its way.
+    let late = if arrived > since && arrived < now { now - arrived } else { 0 };
+    let elsewhere = open.saturating_sub(own.saturating_sub(caller.calls_own_ns));
+    caller.turn.parts.peers_ns += elsewhere.saturating_sub(late);
+    caller.calls_since_ns = now;
+    caller.calls_own_ns = own;
 }
 
 /// Adds (a part of) a call to what the request has called.

@@ -3,10 +3,12 @@
 //! dwell attaches before the load begins, and its window ends after the load.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use dwell_tests::document::Document;
 use dwell_tests::document::requests::{Each, Service};
 use dwell_tests::machine::Machine;
@@ -138,6 +140,73 @@ fn every_request_of_nginx_is_counted() -> Result<()> {
         explain(&document, check()).with_context(|| format!("{connections} connections"))?;
     }
     Ok(())
+}
+
+/// Between the head and the body of an answer.
+const APART: Duration = Duration::from_millis(20);
+
+/// Answers one question, in two pieces.
+fn answer_in_pieces(mut stream: TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut question = Vec::new();
+    while !question.ends_with(b"\r\n\r\n") {
+        let mut piece = [0; 1024];
+        let length = stream.read(&mut piece)?;
+        ensure!(length > 0, "no question");
+        question.extend(&piece[..length]);
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")?;
+    thread::sleep(APART);
+    Ok(stream.write_all(b"hello")?)
+}
+
+/// Asks so many questions, one after the other.
+fn ask(port: u16, questions: u32) -> Result<()> {
+    for _ in 0..questions {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.ends_with("hello"), "answered {answer:?}");
+    }
+    Ok(())
+}
+
+/// One thread of nginx has four requests at a time, and each of them waits for the body of its own answer: not behind the
+/// others, and the head that has come before is no end of that.
+#[test]
+fn an_answer_in_two_pieces_is_waited_for_to_its_end() -> Result<()> {
+    const CLIENTS: u32 = 4;
+    const QUESTIONS: u32 = 25;
+    need_root!();
+    need_program!("nginx");
+    let _machine = Machine::take()?;
+    let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = backend.local_addr()?.port();
+    thread::spawn(move || {
+        for stream in backend.incoming().flatten() {
+            thread::spawn(move || answer_in_pieces(stream));
+        }
+    });
+    let nginx = Nginx::before(port)?;
+    let load = || {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| thread::spawn(move || ask(nginx.port, QUESTIONS))).collect();
+        clients.into_iter().try_for_each(|client| client.join().map_err(|_| anyhow!("panicked"))?)
+    };
+    let (document, ()) = count(&nginx.processes(), load)?;
+    let check = || {
+        let service = document.service_at(nginx.port)?;
+        ensure!(service.count_of("GET /") == u64::from(CLIENTS * QUESTIONS), "{}", service.count);
+        let all = &service.sets.all;
+        let part = |name: &str| all.parts_ns.get(name).copied().unwrap_or_default();
+        ensure!(all.mean_ns >= APART.as_nanos() as u64, "{all:?}");
+        ensure!(part("behind_others") < all.mean_ns / 10, "{all:?}");
+        ensure!(part("peers") + part("poll") > all.mean_ns / 10 * 8, "{all:?}");
+        Ok(())
+    };
+    explain(&document, check())
 }
 
 /// Counts what clients ask of servers, one after the other, against the notes of both.

@@ -22,8 +22,17 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it, and waits until it listens.
+    /// Starts it, and waits until it listens. Its answers are its own.
     pub fn start() -> Result<Self> {
+        Self::start_with("return 200 'ok';")
+    }
+
+    /// The same, with the answers of a server on another port.
+    pub fn before(port: u16) -> Result<Self> {
+        Self::start_with(&format!("proxy_pass http://127.0.0.1:{port};"))
+    }
+
+    fn start_with(answer: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("dwell-nginx-").tempdir()?;
         let (port, http2_port) = (free_port()?, free_port()?);
         let configuration = format!(
@@ -31,7 +40,7 @@ impl Nginx {
              events {{ worker_connections 2048; }}\n\
              http {{ access_log off; server {{ listen 127.0.0.1:{port}; \
              listen 127.0.0.1:{http2_port} http2; \
-             location / {{ return 200 'ok'; }} }} }}\n"
+             location / {{ {answer} }} }} }}\n"
         );
         let path = folder.path().join("nginx.conf");
         std::fs::write(&path, configuration).context("cannot write nginx's configuration")?;

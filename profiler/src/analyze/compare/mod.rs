@@ -12,7 +12,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use fair::Unfair;
 pub use series::{Metric, Series, WaitName, choose_service};
@@ -193,7 +193,7 @@ impl Comparison {
         let causes = self.parts.iter().filter(|part| part.is_real()).map(|part| Culprit {
             part: part.clone(),
             share: part.by() / whole,
-            detail: self.detail(part).cloned(),
+            detail: self.detail(part),
         });
         let mut causes: Vec<Culprit> = causes.filter(|cause| cause.share >= NAMED).collect();
         let is_lock = |cause: &Culprit| cause.part.metric == Metric::Part(Part::In(State::Futex));
@@ -206,10 +206,11 @@ impl Comparison {
         Outcome::Changed { causes }
     }
 
-    /// What of a part has changed: at least half as much, in the same direction.
-    fn detail(&self, part: &Difference) -> Option<&Difference> {
+    /// What of a part has changed: at least half as much, in the same direction. A wait, or else the locks of one kind,
+    /// which may be taken in several functions.
+    fn detail(&self, part: &Difference) -> Option<Difference> {
         let Metric::Part(which) = &part.metric else { return None };
-        let enough = |detail: &&Difference| {
+        let enough = |detail: &Difference| {
             detail.is_real()
                 && detail.by().signum() == part.by().signum()
                 && detail.by().abs() >= 0.5 * part.by().abs()
@@ -219,8 +220,33 @@ impl Comparison {
             (Metric::Peer(_), Part::Peers) => true,
             _ => false,
         };
-        self.details.iter().filter(enough).find(of_part)
+        let mut of_part = self.details.iter().filter(of_part);
+        let all = of_part.clone().cloned().collect::<Vec<_>>();
+        of_part.find(|detail| enough(detail)).cloned().or_else(|| {
+            let mut kinds = kinds_of_lock(&all);
+            kinds.retain(enough);
+            kinds.into_iter().max_by(|a, b| a.by().abs().total_cmp(&b.by().abs()))
+        })
     }
+}
+
+/// Waits for locks, those for locks of the same kind in one.
+fn kinds_of_lock(waits: &[Difference]) -> Vec<Difference> {
+    let mut kinds: BTreeMap<WaitName, Difference> = BTreeMap::new();
+    for wait in waits {
+        let Metric::Wait(name) = &wait.metric else { continue };
+        if name.lock.is_none() {
+            continue;
+        }
+        let kind = WaitName { object: None, function: None, ..name.clone() };
+        let metric = Metric::Wait(kind.clone());
+        let none = Difference { metric, before: 0.0, after: 0.0, noise: 0.0 };
+        let sum = kinds.entry(kind).or_insert(none);
+        sum.before += wait.before;
+        sum.after += wait.after;
+        sum.noise = sum.noise.hypot(wait.noise);
+    }
+    kinds.into_values().collect()
 }
 
 /// All that is compared.

@@ -40,6 +40,38 @@ fn the_lock_that_takes_longer_is_named() {
     assert!(compared.unfair.is_empty() && compared.of_requests);
 }
 
+/// A row of a database is locked in several functions, none of which has half of the change.
+#[test]
+fn a_lock_that_is_taken_in_several_functions_is_named_without_them() {
+    let change = |metric, after| Difference { metric, before: 0.0, after, noise: 1.0 };
+    let name = |function: Option<&str>| WaitName {
+        process: None,
+        kind: State::Poll,
+        lock: Some((Sort::Database, Some("a row"))),
+        function: function.map(str::to_owned),
+        object: None,
+    };
+    let wait = |function, after| change(Metric::Wait(name(Some(function))), after);
+    let nothing = Pair { before: 0.0, after: 0.0, noise: 0.0 };
+    let mut comparison = Comparison {
+        load: nothing,
+        whole: change(Metric::Whole, 100.0),
+        quantiles: None,
+        parts: vec![change(Metric::Part(Part::In(State::Poll)), 98.0)],
+        details: vec![wait("ExecutorRun", 34.0), wait("heap_update", 33.0)],
+        threads: [0, 0],
+    };
+    let detail = |comparison: &Comparison| match comparison.outcome() {
+        Outcome::Changed { causes } => causes[0].detail.clone().map(|detail| detail.metric),
+        _ => panic!("no change"),
+    };
+    assert_eq!(detail(&comparison), Some(Metric::Wait(name(None))));
+    comparison.details[0] = wait("ExecutorRun", 60.0);
+    assert_eq!(detail(&comparison), Some(Metric::Wait(name(Some("ExecutorRun")))));
+    comparison.details.truncate(0);
+    assert_eq!(detail(&comparison), None);
+}
+
 #[test]
 fn the_same_is_the_same() {
     let compared = compare_all(&[series("a", 1.0), series("b", 1.0)]);
