@@ -78,6 +78,7 @@ impl Walks {
         }
         false
     }
+
     fn walk_on(
         &mut self,
         record: &[u8],

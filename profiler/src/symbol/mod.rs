@@ -54,6 +54,7 @@ use vdso::Vdso;
 const MOST_REGIONS: usize = 1 << 20;
 /// Most processes remembered.
 const MOST_PROCESSES: usize = 65_536;
+
 /// Names functions of processes and of the kernel.
 ///
 /// Keeps files open and names in memory between calls, both bounded; [`Self::limits_hit`] counts

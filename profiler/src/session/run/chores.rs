@@ -56,6 +56,12 @@ impl Session {
         }
     }
 
+    /// [`Self::drain`], with all the stacks that there is time for, not one turn of them: what is reported has them.
+    pub(super) fn drain_all(&mut self) {
+        while self.drain_walks() {}
+        self.drain();
+    }
+
     /// True where more may wait.
     pub(super) fn drain_walks(&mut self) -> bool {
         self.walks.drain(&mut self.tables, &mut self.symbolizer, &mut self.collector)

@@ -45,7 +45,7 @@ impl Session {
     /// # Errors
     /// When the kernel's tables cannot be read.
     pub fn so_far(&mut self) -> Result<Profile> {
-        self.drain();
+        self.drain_all();
         self.drain_turns()?;
         // A copy: what is open now goes on.
         let mut collector = self.collector.clone();
@@ -76,7 +76,7 @@ impl Session {
     /// When the kernel's tables cannot be read.
     pub async fn finish(mut self) -> Result<Profile> {
         self.end = Some(self.close().await?);
-        self.drain();
+        self.drain_all();
         self.drain_turns()?;
         let mut collector = std::mem::take(&mut self.collector);
         let seeds = std::mem::take(&mut self.seed_stacks);
