@@ -78,8 +78,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         _ => {
             let text = error.to_string();
             let message = text.strip_prefix("error: ").unwrap_or(&text);
-            let first = std::env::args().nth(1).unwrap_or_default();
-            say(&format!("{}; see `dwell {}--help`", one_line(message), of_command(&first)));
+            // Not `args`, which panics on what is no UTF-8.
+            let first = std::env::args_os().nth(1).unwrap_or_default();
+            let command = of_command(&first.to_string_lossy());
+            say(&format!("{}; see `dwell {command}--help`", one_line(message)));
             ExitCode::from(USAGE)
         }
     }
