@@ -38,7 +38,7 @@ const PLUMBING_PREFIXES: &[&str] = &[
     "<alloc::boxed::Box<",
 ];
 
-/// Functions of libraries through which programs wait: what called them says more.
+/// Functions of libraries and servers through which programs wait: what called them says more.
 const LIBRARY: &[&str] = &[
     "read",
     "write",
@@ -68,6 +68,11 @@ const LIBRARY: &[&str] = &[
     "nanosleep",
     "waitpid",
     "wait4",
+    // PostgreSQL: what all of it waits in
+    "WaitEventSetWait",
+    "WaitEventSetWaitBlock",
+    "WaitLatch",
+    "WaitLatchOrSocket",
 ];
 
 /// Beginnings of such names; underscores in front are ignored.

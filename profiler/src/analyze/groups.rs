@@ -23,19 +23,22 @@ pub struct Row {
     pub estimated: bool,
 }
 
-/// A process and what is below it.
+/// A process and what is below it; or several of one name, see [`like_named`].
 #[derive(Clone, Debug)]
 pub struct ProcessRows {
     /// All of it.
     pub process: Row,
-    /// Its groups, most working time first.
+    /// How many processes it is.
+    pub processes: usize,
+    /// Its groups, most working time first; of several processes, each of these.
     pub groups: Vec<GroupRows>,
 }
 
 impl ProcessRows {
     /// Whether its only group says nothing that it does not say itself.
     pub fn is_its_group(&self) -> bool {
-        matches!(self.groups.as_slice(), [only] if only.group.name == self.process.name)
+        self.processes == 1
+            && matches!(self.groups.as_slice(), [only] if only.group.name == self.process.name)
     }
 }
 
@@ -57,6 +60,33 @@ pub fn groups(profile: &Profile, threads: bool) -> Vec<ProcessRows> {
         .collect();
     processes.sort_by_key(|rows| order(&rows.process));
     processes
+}
+
+/// Processes of which there are more than `most` of one name, as one: nobody reads a row for each of a hundred
+/// backends, or of a thousand children that lived for a millisecond.
+pub fn like_named(processes: Vec<ProcessRows>, most: usize) -> Vec<ProcessRows> {
+    let mut by_name: BTreeMap<String, Vec<ProcessRows>> = BTreeMap::new();
+    for rows in processes {
+        by_name.entry(rows.process.name.clone()).or_default().push(rows);
+    }
+    let mut all: Vec<ProcessRows> = by_name
+        .into_iter()
+        .flat_map(|(name, rows)| if rows.len() > most { vec![together(name, rows)] } else { rows })
+        .collect();
+    all.sort_by_key(|rows| order(&rows.process));
+    all
+}
+
+fn together(name: String, processes: Vec<ProcessRows>) -> ProcessRows {
+    let mut all = Row { name, id: 0, threads: 0, budget: Budget::default(), estimated: false };
+    let number = processes.len();
+    for rows in &processes {
+        all.threads += rows.process.threads;
+        all.budget.merge(&rows.process.budget);
+    }
+    let each =
+        processes.into_iter().map(|rows| GroupRows { group: rows.process, threads: Vec::new() });
+    ProcessRows { process: all, processes: number, groups: each.collect() }
 }
 
 /// Most working time first, then most time.
@@ -153,7 +183,7 @@ fn process(pid: Pid, budget: Budget, sums: Groups<'_>, threads: bool) -> Process
     let mut groups: Vec<GroupRows> =
         sums.into_iter().map(|(name, sum)| group(name, &sum, threads)).collect();
     groups.sort_by_key(|rows| order(&rows.group));
-    ProcessRows { process: row, groups }
+    ProcessRows { process: row, processes: 1, groups }
 }
 
 fn group(name: String, sum: &Sum<'_>, threads: bool) -> GroupRows {
@@ -226,6 +256,23 @@ mod tests {
         let rows = groups(&profile, false);
         let idle: Nanos = rows[0].groups.iter().map(|row| row.group.budget.idle()).sum();
         assert_eq!(idle, rows[0].process.budget.idle());
+    }
+
+    #[test]
+    fn many_processes_of_one_name_are_one_row() {
+        let rows = groups(&fixture::postgres(), false);
+        let number = |name: &str| rows.iter().filter(|rows| rows.process.name == name).count();
+        let backends = number("postgres");
+        assert!(backends > 12);
+        let one = like_named(rows.clone(), 12);
+        let folded = one.iter().find(|rows| rows.processes > 1).expect("backends");
+        assert_eq!((folded.processes, folded.groups.len()), (backends, backends));
+        assert_eq!(one.len(), rows.len() - backends + 1);
+        let walls = |rows: &[ProcessRows]| -> Nanos {
+            rows.iter().map(|rows| rows.process.budget.wall()).sum()
+        };
+        assert_eq!(walls(&one), walls(&rows));
+        assert_eq!(like_named(rows.clone(), backends).len(), rows.len());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::budget::{Budget, by_process};
 use super::{TopWait, idle, is_lock, top_waits};
-use crate::model::{Nanos, Profile, State};
+use crate::model::{Nanos, Profile, State, StateTimes};
 
 /// A way of spending working time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn headline(profile: &Profile) -> Headline {
     for process in processes.values() {
         budget.merge(process);
     }
-    let shares = shares(&budget, locks(profile));
+    let shares = shares(&budget, &locks(profile));
     let names: BTreeSet<&str> =
         profile.threads.iter().map(|thread| thread.process.as_str()).collect();
     Headline {
@@ -74,10 +74,13 @@ pub fn headline(profile: &Profile) -> Headline {
     }
 }
 
-/// Time of the waits for what is proven to be a lock.
-fn locks(profile: &Profile) -> Nanos {
-    let locks = profile.waits.iter().filter(|wait| is_lock(wait) && idle(wait).is_none());
-    locks.map(|wait| wait.total).sum()
+/// Time of the waits for what is proven to be a lock, by their kind.
+fn locks(profile: &Profile) -> StateTimes {
+    let mut times = StateTimes::default();
+    for wait in profile.waits.iter().filter(|wait| is_lock(wait) && idle(wait).is_none()) {
+        times.add(wait.kind, wait.total);
+    }
+    times
 }
 
 /// The part of the working time that a wait belongs to; none if it is idle.
@@ -89,18 +92,16 @@ pub fn activity(wait: &TopWait) -> Option<Activity> {
     }
 }
 
-fn shares(budget: &Budget, locks: Nanos) -> Vec<Share> {
-    let locks = locks.min(budget.blocked_in(State::Futex));
+fn shares(budget: &Budget, locks: &StateTimes) -> Vec<Share> {
+    let locked_in = |kind| locks.of(kind).min(budget.blocked_in(kind));
     let working = budget.working();
     let of = |activity, time: Nanos| Share { activity, time, share: time.share_of(working) };
     let mut shares =
         vec![of(Activity::Running, budget.running()), of(Activity::Runnable, budget.runnable())];
-    let waits = State::ALL.into_iter().filter(|kind| kind.is_wait());
-    let blocked = waits.map(|kind| {
-        let proven = if kind == State::Futex { locks } else { Nanos(0) };
-        of(Activity::Blocked(kind), budget.blocked_in(kind).since(proven))
-    });
-    let blocked = blocked.chain([of(Activity::Lock, locks)]);
+    let waits = || State::ALL.into_iter().filter(|kind| kind.is_wait());
+    let blocked = waits()
+        .map(|kind| of(Activity::Blocked(kind), budget.blocked_in(kind).since(locked_in(kind))));
+    let blocked = blocked.chain([of(Activity::Lock, waits().map(locked_in).sum())]);
     shares.extend(blocked.filter(|share| share.time > Nanos(0)));
     shares.sort_by_key(|share| std::cmp::Reverse(share.time));
     shares

@@ -56,13 +56,18 @@ pub fn idle(wait: &Wait) -> Option<Idle> {
     }
 }
 
-/// Whether a futex wait is proven to be one for a lock: by a function that acquires one, or by
+/// Whether a wait is proven to be one for a lock: by a function that acquires one, or by
 /// an operation that exists for locks alone (FUTEX_LOCK_PI). Plain FUTEX_WAIT proves nothing,
-/// because condition variables outside of glibc use it too.
+/// because condition variables outside of glibc use it too. PostgreSQL waits for some of its locks until an event
+/// tells.
 pub fn is_lock(wait: &Wait) -> bool {
     let by_operation = matches!(wait.object, WaitObject::Futex { op, .. } if op.is_lock());
-    wait.kind == State::Futex
-        && (by_operation || names_any(&wait.stack, is_lock_function) || is_in_lock(&wait.stack))
+    let by_function = names_any(&wait.stack, is_lock_function);
+    match wait.kind {
+        State::Futex => by_operation || by_function || is_in_lock(&wait.stack),
+        State::Poll => by_function,
+        _ => false,
+    }
 }
 
 /// `std::sync::Mutex::lock`, of which debug information says just `lock`, and whose slow path a

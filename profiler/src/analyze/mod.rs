@@ -34,11 +34,13 @@ pub use deadlock::{Deadlock, deadlocks};
 pub use frames::{culprit, meaningful};
 pub use functions::is_reading_command;
 pub use graph::{End, Graph, Leaf, Source, What, graph};
-pub use groups::{ProcessRows, Row, groups};
+pub use groups::{ProcessRows, Row, groups, like_named};
 pub use headline::{Activity, Headline, Share, activity, headline};
 pub use heat::{Column, Heat, ROWS_IN_OCTAVE, Row as HeatRow};
 pub use idle::{Idle, idle, is_lock, is_waiting_for_work};
-pub use locks::{Behind, By, LockRow, Part, Sort, is_in_locks, lock_at, locks, taken_in, waits_in};
+pub use locks::{
+    Behind, By, LockRow, Part, Sort, database_lock, is_in_locks, lock_at, locks, taken_in, waits_in,
+};
 pub use requests::{
     Accepting, Change, Dependency, Doubtful, Fan, GroupRow, Load, Quantiles, ServiceRows, Set,
     Sets, Spread, dependencies, services,
@@ -47,7 +49,7 @@ pub use spike::{SliceLatency, Spike, Threshold, find_spike, p99};
 pub use timeline::{
     Loads, LongestWait, ServiceLoad, ServingThread, TimedPart, TimedRequest, timeline,
 };
-pub use top::{TopWait, top_waits, top_waits_of};
+pub use top::{TopWait, alike, top_waits, top_waits_of};
 pub use verdict::{
     Basis, Cause, Confidence, Constraint, Doubt, Finding, Hog, Thin, Verdict, Worker, verdict,
 };

@@ -1,11 +1,12 @@
 //! The waits that take most time.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::budget::{Budget, by_process};
-use super::{Idle, idle, is_lock};
+use super::{Idle, Sort, database_lock, idle, is_lock, meaningful};
 use crate::model::{
     Blame, Cause, Frame, Latency, Nanos, Pid, Profile, Role, StackReach, State, Wait, WaitObject,
     group_name,
@@ -41,6 +42,8 @@ pub struct TopWait {
     pub idle: Option<Idle>,
     /// It is proven to be a wait for a lock.
     pub is_lock: bool,
+    /// The lock of a database that it is for: what it waits in, a descriptor or semaphore of its own, tells nothing.
+    pub database_lock: Option<(Sort, Option<&'static str>)>,
     /// Waits.
     pub count: u64,
     /// Of these, cut off by the edges of the window.
@@ -59,8 +62,10 @@ pub struct TopWait {
     pub other_wakers: u64,
     /// Why they took so long.
     pub blames: Vec<Blame>,
-    /// Innermost first.
+    /// Innermost first; one of them where there are several.
     pub stack: Arc<[Frame]>,
+    /// Stacks that are one row, see [`alike`].
+    pub stacks: usize,
     /// The walk of the stack ended early.
     pub is_truncated: bool,
     /// The waiters are kernel threads.
@@ -95,6 +100,39 @@ pub fn top_waits_of(profile: &Profile, wanted: impl Fn(&Wait) -> bool) -> Vec<To
     }
     rows.sort_by_key(|row| (row.idle.is_some(), Reverse(row.total)));
     rows
+}
+
+/// Rows that differ in nothing but the functions beyond the innermost `frames`, as one: they would read the same.
+pub fn alike(rows: Vec<TopWait>, frames: usize) -> Vec<TopWait> {
+    let mut merged: Vec<TopWait> = Vec::new();
+    let mut places: HashMap<Reading, usize> = HashMap::new();
+    for row in rows {
+        match places.entry(row.reads(frames)) {
+            Entry::Occupied(place) => merged[*place.get()].merge(row),
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(row);
+            }
+        }
+    }
+    for row in &mut merged {
+        row.wakers.sort_by_key(|waker| Reverse(waker.count));
+    }
+    merged.sort_by_key(|row| (row.idle.is_some(), Reverse(row.total)));
+    merged
+}
+
+/// What is shown of a row, where of its stack no more than some functions are.
+#[derive(PartialEq, Eq, Hash)]
+struct Reading {
+    comm: String,
+    kind: State,
+    object: Option<(WaitObject, Option<String>)>,
+    idle: Option<Idle>,
+    lock: Option<(Sort, Option<&'static str>)>,
+    in_kernel_thread: bool,
+    stack: Vec<String>,
+    has_more: bool,
 }
 
 /// What waits must share to be one row.
@@ -143,6 +181,7 @@ impl TopWait {
             object: folded(&wait.object),
             idle: idle(wait),
             is_lock: is_lock(wait),
+            database_lock: database_lock(&wait.stack),
             count: 0,
             clipped: 0,
             total: Nanos(0),
@@ -153,6 +192,7 @@ impl TopWait {
             other_wakers: 0,
             blames: Vec::new(),
             stack: wait.stack.clone(),
+            stacks: 1,
             is_truncated: wait.reach == StackReach::Truncated,
             in_kernel_thread: wait.in_kernel_thread,
         }
@@ -172,6 +212,46 @@ impl TopWait {
         self.blames.extend(wait.blames.iter().copied());
         for waker in &wait.wakers {
             self.add_waker(group_name(&waker.comm), waker.cause, waker.count);
+        }
+    }
+
+    /// What is shown of it.
+    fn reads(&self, frames: usize) -> Reading {
+        let mut names = meaningful(&self.stack);
+        names.dedup();
+        let object = || (self.object.clone(), self.syscall.clone());
+        Reading {
+            comm: self.comm.clone(),
+            kind: self.kind,
+            object: self.database_lock.is_none().then(object),
+            idle: self.idle,
+            lock: self.database_lock,
+            in_kernel_thread: self.in_kernel_thread,
+            stack: names.iter().take(frames).map(|name| (*name).to_owned()).collect(),
+            has_more: names.len() > frames,
+        }
+    }
+
+    fn merge(&mut self, other: TopWait) {
+        // Those of one process are much the same threads, with another stack.
+        let has_others = other.pids.is_disjoint(&self.pids);
+        self.threads = match has_others {
+            true => self.threads + other.threads,
+            false => self.threads.max(other.threads),
+        };
+        self.pids.extend(other.pids);
+        self.thread_groups.extend(other.thread_groups);
+        self.count += other.count;
+        self.clipped += other.clipped;
+        self.total += other.total;
+        self.share = (self.share + other.share).min(1.0);
+        self.latency.merge(&other.latency);
+        self.other_wakers += other.other_wakers;
+        self.blames.extend(other.blames);
+        self.stacks += other.stacks;
+        self.is_truncated |= other.is_truncated;
+        for waker in other.wakers {
+            self.add_waker(waker.group, waker.cause, waker.count);
         }
     }
 
@@ -211,6 +291,29 @@ mod tests {
         let rows = top_waits(&fixture::demo());
         let idle: Vec<bool> = rows.iter().map(|row| row.idle.is_some()).collect();
         assert!(idle.is_sorted() && idle.contains(&true) && idle.contains(&false));
+    }
+
+    #[test]
+    fn rows_that_would_read_the_same_are_one() {
+        let mut profile = fixture::demo();
+        let lock = profile.waits[0].clone();
+        let names: Vec<&str> = lock.stack.iter().map(|frame| frame.name.as_str()).collect();
+        for caller in ["once", "again"] {
+            let names: Vec<&str> = names.iter().copied().chain([caller]).collect();
+            profile.waits.push(Wait { stack: fixture::stack(&names), ..lock.clone() });
+        }
+        let rows = top_waits(&profile);
+        let (shown, all) = (meaningful(&lock.stack).len(), rows.len());
+        let lock_of = |rows: &[TopWait]| {
+            rows.iter().find(|row| row.kind == State::Futex).cloned().expect("a lock")
+        };
+        let one = alike(rows.clone(), shown);
+        // That which has no caller beyond reads differently.
+        assert_eq!(one.len(), all - 1);
+        let both = lock_of(&one);
+        assert_eq!((both.stacks, both.count), (2, 2 * lock.count));
+        assert_eq!(both.threads, lock_of(&rows).threads);
+        assert_eq!(alike(rows, shown + 1).len(), all);
     }
 
     #[test]

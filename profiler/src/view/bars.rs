@@ -1,16 +1,18 @@
 //! Bars: what processes and groups of threads spend their time on.
 
+use super::TextOptions;
 use super::color::{Line, Style};
 use super::layout::{cut_middle, left, right, width as columns};
 use super::units::{count, counted, duration, tight_percent};
 use super::words::name_or_none;
-use crate::analyze::{Budget, ProcessRows, Row};
+use crate::analyze::{Budget, ProcessRows, Row, like_named};
 use crate::model::Nanos;
 
 /// Processes shown.
 const PROCESSES: usize = 12;
-/// Groups shown of each process.
+/// Groups shown of each process, and processes of those that are one row.
 const GROUPS: usize = 8;
+const MEMBERS: usize = 4;
 /// Columns of the thread count and of each percentage, with the blank before.
 const THREADS: usize = 8;
 const PERCENT: usize = 6;
@@ -29,10 +31,11 @@ struct Entry<'a> {
 }
 
 /// A row for each process, group and, where they are there, thread.
-pub fn lines(processes: &[ProcessRows], width: usize) -> Vec<Line> {
+pub fn lines(processes: Vec<ProcessRows>, options: &TextOptions, width: usize) -> Vec<Line> {
     if processes.is_empty() {
         return Vec::new();
     }
+    let processes = if options.threads { processes } else { like_named(processes, PROCESSES) };
     let shown = &processes[..processes.len().min(PROCESSES)];
     let mut blocks = Vec::new();
     for process in shown {
@@ -46,7 +49,8 @@ pub fn lines(processes: &[ProcessRows], width: usize) -> Vec<Line> {
         lines.extend(entries.iter().map(|entry| line(entry, &sizes)));
         lines.extend(rest.iter().map(|text| Line::new(Style::Faint, left(text, width))));
     }
-    lines.extend(rest_of_processes(&processes[shown.len()..]));
+    let hidden = &processes[shown.len()..];
+    lines.extend(rest_of_processes(hidden));
     lines.push(legend());
     if blocks.iter().flat_map(|(entries, _)| entries).any(|entry| entry.row.estimated) {
         let text = "~ estimated: idle waits are kept by process, and rows shared them";
@@ -74,7 +78,12 @@ fn head(sizes: &Columns) -> Line {
 
 fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
     let process = &rows.process;
-    let mut entries = vec![Entry { indent: 0, label: label(process), row: process }];
+    let mut entries = vec![Entry { indent: 0, label: label_of(rows), row: process }];
+    if rows.processes > 1 {
+        let busiest = rows.groups.iter().take(MEMBERS).map(|member| &member.group);
+        entries.extend(busiest.map(|row| Entry { indent: 2, label: label(row), row }));
+        return entries;
+    }
     let is_alone = rows.is_its_group();
     for group in rows.groups.iter().take(GROUPS) {
         if !is_alone {
@@ -92,6 +101,16 @@ fn entries(rows: &ProcessRows) -> Vec<Entry<'_>> {
     entries
 }
 
+fn label_of(rows: &ProcessRows) -> String {
+    match rows.processes {
+        1 => label(&rows.process),
+        several => {
+            let processes = counted(several as u64, "process");
+            format!("{}, {processes}", name_or_none(&rows.process.name))
+        }
+    }
+}
+
 /// What a process or a thread is called.
 pub fn label(row: &Row) -> String {
     let name = name_or_none(&row.name);
@@ -102,10 +121,14 @@ pub fn label(row: &Row) -> String {
 }
 
 fn rest_of_groups(rows: &ProcessRows) -> Option<String> {
-    let rest = rows.groups.get(GROUPS..).filter(|rest| !rest.is_empty())?;
+    let shown = if rows.processes > 1 { MEMBERS } else { GROUPS };
+    let rest = rows.groups.get(shown..).filter(|rest| !rest.is_empty())?;
     let working: Nanos = rest.iter().map(|rows| rows.group.budget.working()).sum();
-    let groups = counted(rest.len() as u64, "more group");
-    Some(format!("  … and {groups} of threads ({} working)", duration(working)))
+    let what = match rows.processes {
+        1 => counted(rest.len() as u64, "more group") + " of threads",
+        _ => count(rest.len() as u64) + " more",
+    };
+    Some(format!("  … and {what} ({} working)", duration(working)))
 }
 
 fn rest_of_processes(rest: &[ProcessRows]) -> Option<Line> {
@@ -113,8 +136,9 @@ fn rest_of_processes(rest: &[ProcessRows]) -> Option<Line> {
         return None;
     }
     let working: Nanos = rest.iter().map(|rows| rows.process.budget.working()).sum();
-    let processes = if rest.len() == 1 { "process" } else { "processes" };
-    let number = count(rest.len() as u64);
+    let hidden: usize = rest.iter().map(|rows| rows.processes).sum();
+    let processes = if hidden == 1 { "process" } else { "processes" };
+    let number = count(hidden as u64);
     let text = format!("… and {number} more {processes} ({} working)", duration(working));
     Some(Line::new(Style::Faint, text))
 }

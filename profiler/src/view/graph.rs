@@ -56,7 +56,7 @@ pub fn begin(what: &What) -> String {
         What::Lock(row) => format!("{} → {}", who(&row.comm, &row.thread_groups), locks::name(row)),
         What::Wait(wait) => {
             let whom = who(&wait.comm, &wait.thread_groups);
-            format!("{whom} → {}: {}", words::kind(wait), words::object(wait))
+            format!("{whom} → {}", words::wait(wait))
         }
     }
 }
@@ -183,10 +183,7 @@ impl Net {
         for source in &graph.sources {
             let (waiter, thing) = match &source.what {
                 What::Lock(row) => (who(&row.comm, &row.thread_groups), locks::name(row)),
-                What::Wait(wait) => (
-                    who(&wait.comm, &wait.thread_groups),
-                    format!("{}: {}", words::kind(wait), words::object(wait)),
-                ),
+                What::Wait(wait) => (who(&wait.comm, &wait.thread_groups), words::wait(wait)),
             };
             let (waiter, thing) = (net.node(waiter), net.node(thing));
             net.add(waiter, thing, source.total);

@@ -4,7 +4,7 @@ use super::color::{Line, Style};
 use super::layout::{cut_middle, wrap_words};
 use super::units::{counted, duration, percent};
 use super::words;
-use crate::analyze::{Budget, Headline, Share, TopWait, activity, culprit};
+use crate::analyze::{Budget, Headline, Share, TopWait, activity, culprit, taken_in};
 use crate::model::{Nanos, Profile, WaitObject};
 
 /// Kinds of wait named in the sentence.
@@ -116,6 +116,13 @@ fn part(share: &Share, headline: &Headline, is_first: bool) -> String {
 /// ` (futex 0x55d0… in handle_request)`.
 fn detail(wait: &TopWait, of: Nanos) -> String {
     let mostly = if wait.total < of { "mostly " } else { "" };
+    if let Some(lock) = wait.database_lock {
+        let lock = words::lock(lock);
+        return match taken_in(&wait.stack) {
+            Some(function) => format!(" ({mostly}{lock}, taken in {})", cut_middle(function, NAME)),
+            None => format!(" ({mostly}{lock})"),
+        };
+    }
     let object = match &wait.object {
         WaitObject::Futex { address, .. } => format!("futex {address:#x}"),
         _ => words::object(wait),

@@ -4,8 +4,10 @@ use super::color::{Line, Style};
 use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
-use crate::analyze::{Behind, Deadlock, LockRow, Part, Sort, culprit, meaningful, taken_in};
-use crate::model::{Doing, Frame, Nanos, Profile};
+use crate::analyze::{
+    Activity, Behind, Deadlock, LockRow, Part, Sort, culprit, meaningful, taken_in,
+};
+use crate::model::{Doing, Frame, Nanos, Profile, State};
 
 /// Columns before everything but the first line of a lock.
 const INDENT: usize = 4;
@@ -330,9 +332,16 @@ fn indented(lines: Vec<Line>, by: usize) -> Vec<Line> {
 pub fn short(doing: &Doing) -> String {
     match doing {
         Doing::Waiting { stack, .. } if words::is_waiting_for_client(stack) => words::doing(doing),
-        Doing::Waiting { stack, .. } => {
-            let what = cut_middle(&words::doing(doing), 40);
-            match culprit(stack) {
+        Doing::Waiting { stack, kind, .. } => {
+            let function = culprit(stack);
+            let what = match function {
+                // The number of a descriptor says less than who waits for it.
+                Some(_) if *kind == State::Poll => {
+                    words::activity(Activity::Blocked(*kind)).to_owned()
+                }
+                _ => cut_middle(&words::doing(doing), 40),
+            };
+            match function {
                 Some(function) => format!("{what} in {}", cut_middle(function, 32)),
                 None => what,
             }

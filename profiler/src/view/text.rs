@@ -43,13 +43,13 @@ pub fn render(profile: &Profile, options: &TextOptions) -> String {
     }
     blocks.push(headline::lines(profile, &headline, width));
     if headline.threads > 0 {
-        blocks.push(bars::lines(&analyze::groups(profile, options.threads), width));
+        blocks.push(bars::lines(analyze::groups(profile, options.threads), options, width));
         let services = analyze::services(profile);
         let peers = analyze::dependencies(profile);
         blocks.push(requests::summary(profile, &services, &peers, width));
         let locks = analyze::locks(profile, By::Lock);
         blocks.push(locks::summary(profile, &locks, &analyze::deadlocks(profile), width));
-        blocks.push(waits::lines(&analyze::top_waits(profile), options, width));
+        blocks.push(waits::lines(analyze::top_waits(profile), options, width));
     }
     blocks.push(cpu_lines(profile, width));
     blocks.push(trust::lines(&profile.trust, &analyze::cost(profile), width));

@@ -4,7 +4,7 @@ use super::color::{Line, Style};
 use super::layout::{TIE, cut_middle, width as columns, wrap, wrap_words};
 use super::units::{count, counted, duration, percent};
 use super::{TextOptions, words};
-use crate::analyze::{TopWait, meaningful};
+use crate::analyze::{TopWait, alike, meaningful};
 use crate::model::Nanos;
 
 /// Functions shown of a stack, and columns of each.
@@ -16,7 +16,8 @@ const WAKERS: usize = 3;
 const INDENT: usize = 4;
 
 /// The title and the waits.
-pub fn lines(waits: &[TopWait], options: &TextOptions, width: usize) -> Vec<Line> {
+pub fn lines(waits: Vec<TopWait>, options: &TextOptions, width: usize) -> Vec<Line> {
+    let waits = if options.all_frames { waits } else { alike(waits, FRAMES) };
     if waits.is_empty() {
         return vec![Line::new(Style::Strong, "No waits.")];
     }
@@ -43,7 +44,7 @@ fn entry(rank: usize, wait: &TopWait, options: &TextOptions, width: usize) -> Ve
         None => (Style::Strong, Style::Plain),
     };
     let rank = format!("{rank:2}. ");
-    let head = format!("{}: {}", words::kind(wait), words::object(wait));
+    let head = words::wait(wait);
     let who = who(wait);
     let whole = format!("{rank}{head} · {who}");
     let mut below = Vec::new();
@@ -147,7 +148,9 @@ fn stack(wait: &TopWait, options: &TextOptions, width: usize) -> Vec<String> {
         let arrow = if index + 1 < names.len() { " ←" } else { "" };
         pieces.push(cut_middle(name, most.min(width - INDENT - 2)) + arrow);
     }
-    if shown < names.len() {
+    if shown < names.len() && wait.stacks > 1 {
+        pieces.push(format!("{} stacks from there on", wait.stacks));
+    } else if shown < names.len() {
         pieces.push(format!("{} more", names.len() - shown));
     }
     wrap(&pieces, &" ".repeat(INDENT), INDENT, width)

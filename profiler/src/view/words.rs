@@ -31,6 +31,14 @@ pub fn activity(activity: Activity) -> &'static str {
     }
 }
 
+/// A wait: its kind, and what it is for. A lock of a database says both.
+pub fn wait(wait: &TopWait) -> String {
+    match wait.database_lock {
+        Some(lock) => self::lock(lock),
+        None => format!("{}: {}", kind(wait), object(wait)),
+    }
+}
+
 /// The kind of a wait.
 pub fn kind(wait: &TopWait) -> &'static str {
     match wait.kind {

@@ -90,7 +90,8 @@ fn a_lock_is_claimed_with_evidence_only() {
     assert!(of(FutexOp::WaitBitset, &["std::sys::sync::mutex::futex::Mutex::lock_contended"]));
     assert!(of(FutexOp::WaitBitset, &["__pthread_rwlock_clockwrlock", "take"]));
     let poll = with(State::Poll, WaitObject::None, "epoll_wait");
-    assert!(!is_lock(&at(poll, &["WaitLatch", "ProcSleep"])));
+    assert!(is_lock(&at(poll.clone(), &["WaitLatch", "ProcSleep"])));
+    assert!(!is_lock(&at(poll, &["WaitLatch", "pg_sleep"])));
 }
 
 #[test]

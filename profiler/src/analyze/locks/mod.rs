@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use behind::{Behind, Part, behind};
 pub use place::taken_in;
-pub use sort::Sort;
+pub use sort::{Sort, database_lock};
 
 use self::gather::{Gathered, Key};
 use self::kernel::kernel_row;

@@ -109,6 +109,11 @@ fn find(stack: &[Frame], wanted: impl Fn(&Frame) -> bool) -> Option<&Frame> {
     stack.iter().find(|frame| wanted(frame))
 }
 
+/// The lock of a database that is waited for in `stack`: its sort, and what it is on.
+pub fn database_lock(stack: &[Frame]) -> Option<(Sort, Option<&'static str>)> {
+    by_database(stack).map(|found| (found.sort, found.thing))
+}
+
 /// PostgreSQL waits for a lock of its own on a semaphore or latch of the waiting process; InnoDB on a
 /// condition of the waiting thread.
 fn by_database(stack: &[Frame]) -> Option<Sorted> {

@@ -44,6 +44,9 @@ pub fn waits(profile: &Profile, which: Waits) -> Vec<TopWait> {
 
 /// What was waited for, with its kind: `[socket: from 10.0.0.1:5432 (tcp, client side)]`.
 fn cause(wait: &TopWait) -> String {
+    if let Some(lock) = wait.database_lock {
+        return format!("[{}]", words::lock(lock));
+    }
     // Without `(futex)` and the like, which the object says.
     let kind = words::kind(wait);
     let kind = kind.split_once(" (").map_or(kind, |(kind, _)| kind);

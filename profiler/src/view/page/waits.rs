@@ -32,7 +32,7 @@ fn wait(row: &TopWait) -> Markup {
     html! {
         tr class=[row.idle.map(|_| "faint")] {
             th scope="row" {
-                (words::kind(row)) ": " (words::object(row))
+                (words::wait(row))
                 @if let Some(reason) = row.idle { " (" (words::idle(reason)) ")" }
                 (stack(&row.stack))
             }
