@@ -88,10 +88,13 @@ pub struct Parts {
     pub handed_ns: u64,
     /// The part after the receive in which it waited for a peer, and its thread did other things.
     pub peers_ns: u64,
+    /// The part after the receive in which its thread waited for events, while it was counted as working for another
+    /// request.
+    pub polled_ns: u64,
     /// Sum of `own_ns`.
     pub own_sum_ns: u64,
     /// Of the thread that served it, what it did for this request, by [`State`]. What is missing from
-    /// the length of the turn is the time in which it served other requests.
+    /// the length of the turn is the time in which it served other requests, or waited with these.
     pub own_ns: [u64; State::COUNT],
 }
 
@@ -161,6 +164,8 @@ pub struct Conn {
     pub ino: u64,
     /// Key in the table of threads of the one that serves it.
     pub server: u64,
+    /// How long that thread had waited for events when it received the request.
+    pub polled_ns: u64,
     /// Number of the turn, to tell whether a thread still serves the same one.
     pub number: u64,
     /// Calls that it has made and that have no answer yet.
@@ -332,10 +337,10 @@ pub struct Listener {
 
 const _: () = assert!(size_of::<Calls>() == 32);
 const _: () = assert!(size_of::<LongestWait>() == 40);
-const _: () = assert!(size_of::<Parts>() == 40 + 8 * State::COUNT);
-const _: () = assert!(TURN_WITHOUT_WAITS == 144);
+const _: () = assert!(size_of::<Parts>() == 48 + 8 * State::COUNT);
+const _: () = assert!(TURN_WITHOUT_WAITS == 152);
 const _: () = assert!(TURN_WITHOUT_CALLS == 80 + size_of::<Parts>() + 40 + 16);
-const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 112);
+const _: () = assert!(size_of::<Conn>() == size_of::<Turn>() + 120);
 const _: () = assert!(size_of::<Serving>() == 48 + 8 * State::COUNT);
 const _: () = assert!(size_of::<Label>() == 104);
 const _: () = assert!(size_of::<Listener>() == 32);

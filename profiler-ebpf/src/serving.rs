@@ -35,6 +35,14 @@ fn unclosed(entry: &ThreadEntry) -> (usize, u64) {
     }
 }
 
+/// How long a thread has waited for events so far.
+#[inline(always)]
+pub fn polled(entry: &ThreadEntry) -> u64 {
+    let closed = entry.record.totals_ns[State::Poll as usize];
+    let (kind, ns) = unclosed(entry);
+    if kind == State::Poll as usize { closed + ns } else { closed }
+}
+
 /// What will be moved from the wait for a CPU to the wait before.
 #[inline(always)]
 pub fn moved(entry: &ThreadEntry) -> u64 {

@@ -86,6 +86,7 @@ fn begin(entry: &ThreadEntry, conn: &mut Conn, task: u64, now: u64) {
     turn.parts.peers_ns = 0;
     turn.parts.queued_ns = 0;
     turn.parts.behind_ns = 0;
+    turn.parts.polled_ns = 0;
     maps::zero(&mut turn.parts.own_ns);
     turn.parts.own_sum_ns = 0;
     if turn.calls_count != 0 {
@@ -96,6 +97,7 @@ fn begin(entry: &ThreadEntry, conn: &mut Conn, task: u64, now: u64) {
     turn.calls_parallel = 0;
     turn.calls_ns = 0;
     conn.open_calls = 0;
+    conn.polled_ns = serving::polled(entry);
     conn.number += 1;
     conn.answer_ns = 0;
     if conn.is_unix == 0 {
@@ -169,12 +171,14 @@ pub fn sent(
     }
     let is_first = conn.phase == PHASE_RECEIVED;
     let focus = entry.serving.focus;
-    // Sent on account of another connection's request: news, not part of the answer.
-    if !is_first && focus != 0 && focus != sock {
+    // Sent on account of another connection's request: news, not part of the answer. Not so after a wait for events:
+    // one of these was for this.
+    if !is_first && focus != 0 && focus != sock && !has_waited(entry) {
         return;
     }
     if conn.server == task.0 {
         serving::credit(entry, &mut Event { sock, conn, now, sends: true });
+        wait_together(entry, conn);
     } else {
         let receiver = conn.turn.tid;
         if is_first {
@@ -196,6 +200,20 @@ pub fn sent(
     if focus == sock {
         serving::turn_to(entry, 0, 0);
     }
+}
+
+/// Whether a thread has waited for events since it turned to the request that it works for.
+#[inline(always)]
+fn has_waited(entry: &ThreadEntry) -> bool {
+    entry.intermission.idle_end_ns > entry.serving.at_ns
+}
+
+/// While an event loop waits, none of its requests is served: all of them wait for an event.
+#[inline(always)]
+fn wait_together(entry: &ThreadEntry, conn: &mut Conn) {
+    let own = conn.turn.parts.own_ns[State::Poll as usize];
+    let since_received = serving::polled(entry).wrapping_sub(conn.polled_ns);
+    conn.turn.parts.polled_ns = since_received.saturating_sub(own);
 }
 
 /// Whether what is sent belongs to the answer to the request before: told too late, or by a CPU that stood still (a virtual
@@ -223,6 +241,7 @@ fn was_answered(conn: &mut Conn) {
     turn.longest.ns = 0;
     maps::zero(&mut turn.parts.own_ns);
     turn.parts.own_sum_ns = 0;
+    turn.parts.polled_ns = 0;
     // The clock was read before the request was known to be received.
     turn.parts.handed_ns = conn.answer_ns.saturating_sub(turn.received_ns);
     conn.late = 1;
@@ -274,6 +293,10 @@ fn take_over(entry: &mut ThreadEntry, conn: &mut Conn, receiver: u32, now: u64) 
             conn.turn.longest = *first;
         }
     }
+    // What it waits for from here on is waited for by this request as well.
+    let own = conn.turn.parts.own_ns[State::Poll as usize];
+    conn.polled_ns = serving::polled(entry).wrapping_sub(own);
+    conn.turn.parts.polled_ns = 0;
     serving::restart(entry, now);
 }
 
@@ -333,12 +356,12 @@ fn has_no_waits(turn: &Turn) -> bool {
     busy == turn.parts.own_sum_ns && turn.longest.ns == 0 && turn.calls_parallel == 0
 }
 
-/// The other end has closed, or sends no more and waits for its answer. Where that comes, or the connection
-/// ends, shows for TCP only.
+/// The other end has closed, or sends no more and waits for its answer, or for the rest of it. Where that comes, or the
+/// connection ends, shows for TCP only.
 #[inline(always)]
 pub fn receives_no_more(sock: u64, start: u64) {
     let Some(conn) = conn::known(sock) else { return };
-    if conn.phase == PHASE_RECEIVED && conn.is_unix == 0 {
+    if conn.phase != PHASE_IDLE && conn.is_unix == 0 {
         return;
     }
     end(conn, start);

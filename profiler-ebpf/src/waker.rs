@@ -39,17 +39,25 @@ pub fn current(context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> Op
 #[inline(always)]
 fn does_it(task: Task, context: *mut core::ffi::c_void, record: &mut ThreadRecord) -> bool {
     let on_own_stack = task.has_on_stack(context, &mut record.passage);
-    let kind = record.open.key.kind;
-    let is_delivered = kind != State::Futex as u8 && kind != State::Sleep as u8;
+    let is_delivered = is_delivered(record.open.key.kind);
     if task.is_kernel_thread() {
         return on_own_stack;
     }
     match Saved::of_current(task).syscall() {
-        // What ends a wait for a futex, or a sleep, out of an interrupt is a timer.
         Some(syscall) => on_own_stack || (is_delivered && delivers(syscall.number)),
         // User code was interrupted, or faults.
         None => false,
     }
+}
+
+/// Whether a wait of this kind can be ended by what a thread delivers to a socket. Others are ended out of an interrupt by
+/// a timer or a device, whatever the thread does that the interrupt hits.
+#[inline(always)]
+fn is_delivered(kind: u8) -> bool {
+    kind == State::Socket as u8
+        || kind == State::Poll as u8
+        || kind == State::IoUring as u8
+        || kind == State::Other as u8
 }
 
 #[inline(always)]

@@ -144,7 +144,7 @@ impl Naming<'_, '_> {
                 count: server.count,
                 total: server.total,
                 before: server.before,
-                own: server.own,
+                own: server.at_work(),
             })
             .collect();
         servers.sort_by_key(Server::order);

@@ -7,12 +7,15 @@ use profiler_common::turn::{TURN_ARRIVAL_UNSEEN, TURN_HANDED_OVER, TURN_PIPELINE
 
 use super::bands::Bands;
 use super::timeline::Timeline;
-use crate::model::{Budget, Durations, Nanos, SLOWEST_KEPT, Samples};
+use crate::model::{Budget, Durations, Nanos, SLOWEST_KEPT, Samples, State};
 
 /// Of these, those kept of each part of a window that is looked at on its own.
 const RECENT_KEPT: usize = 10;
 /// Threads of a service kept apart; beyond, they share a row.
 const SERVERS_KEPT: usize = 1_024;
+/// A thread has several requests at a time, if others waited for events with the one that it worked for, for that part of
+/// that time or more.
+const SEVERAL: f64 = 0.1;
 /// Processes of a service kept by number.
 const PIDS_KEPT: usize = 64;
 
@@ -84,7 +87,21 @@ pub struct ServerSums {
     pub count: u64,
     pub total: Nanos,
     pub before: Nanos,
-    pub own: Nanos,
+    /// Working for requests, waits included.
+    own: Nanos,
+    /// Of this, waiting for events.
+    polled: Nanos,
+    /// Waiting for events, as other requests than those that it worked for saw it.
+    polled_for_others: Nanos,
+}
+
+impl ServerSums {
+    /// Time at work. A thread that waits for an answer with `poll` can do nothing else; one that has several requests at
+    /// a time takes up the next meanwhile.
+    pub fn at_work(&self) -> Nanos {
+        let has_several = self.polled_for_others.share_of(self.polled) >= SEVERAL;
+        if has_several { self.own.since(self.polled) } else { self.own }
+    }
 }
 
 /// The requests of a service.
@@ -128,6 +145,9 @@ impl ServiceSums {
         server.total += Nanos(turn.last_sent_ns).since(Nanos(turn.arrival_ns));
         server.before += Nanos(turn.received_ns).since(Nanos(turn.arrival_ns));
         server.own += Nanos(turn.parts.own_sum_ns);
+        let polled = turn.parts.own_ns[State::Poll as usize].cast_signed().max(0);
+        server.polled += Nanos(polled.unsigned_abs());
+        server.polled_for_others += Nanos(turn.parts.polled_ns);
     }
 
     /// Keeps a request if it is among the slowest; not where it may be several.
