@@ -51,6 +51,11 @@ pub struct Policy {
     pub sched_text_start: u64,
     /// End of it (`__sched_text_end`).
     pub sched_text_end: u64,
+    /// Address of `do_no_restart_syscall`, which only a wait for a futex that goes on after a signal or a stop leaves in
+    /// `restart_block` (`futex_wait_restart`).
+    pub restart_futex: u64,
+    /// What poll(2) leaves there (`do_restart_poll`).
+    pub restart_poll: u64,
 }
 
 /// What the probes had to refuse, per CPU.
@@ -102,4 +107,4 @@ pub struct Loss {
 }
 
 const _: () = assert!(size_of::<Control>() == 24);
-const _: () = assert!(size_of::<Policy>() == 72);
+const _: () = assert!(size_of::<Policy>() == 88);

@@ -57,6 +57,12 @@ offsets! {
     task_comm = "task_struct"."comm",
     /// Creation time (CLOCK_MONOTONIC).
     task_start_time = "task_struct"."start_time",
+    /// How a system call goes on that was broken off.
+    task_restart_block = "task_struct"."restart_block",
+    /// The function that does that.
+    restart_fn = "restart_block"."fn",
+    /// What a wait for a futex needs for it: address, value and flags (include/linux/restart_block.h).
+    restart_futex_part = "restart_block"."futex",
     /// Open files.
     task_files = "task_struct"."files",
     /// State shared by the threads of the process.

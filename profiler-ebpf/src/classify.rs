@@ -14,7 +14,7 @@ use crate::file::{self, File, Nature};
 use crate::maps::{self, Scratch};
 use crate::registers::{Saved, Syscall};
 use crate::task::Task;
-use crate::{socket, stack};
+use crate::{restart, socket, stack};
 
 /// FUTEX_WAIT (include/uapi/linux/futex.h).
 const FUTEX_WAIT: u64 = 0;
@@ -23,6 +23,9 @@ const WAIT4: u16 = 61;
 /// F_SETLKW and F_OFD_SETLKW (include/uapi/linux/fcntl.h).
 const F_SETLKW: u64 = 7;
 const F_OFD_SETLKW: u64 = 38;
+
+/// restart_syscall(2).
+const RESTART_SYSCALL: u16 = 219;
 
 /// A blocked thread, as far as its wait goes.
 #[derive(Clone, Copy)]
@@ -103,6 +106,8 @@ pub fn describe(
         page_fault(blocked, open, scratch);
         return;
     };
+    let syscall =
+        if syscall.number == RESTART_SYSCALL { restart::original(blocked.task) } else { syscall };
     open.key.syscall = syscall.number;
     // The last entry, which no system call has, stands for all beyond the table.
     let index = (syscall.number as u32).min(COUNT as u32 - 1);

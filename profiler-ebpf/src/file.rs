@@ -15,7 +15,7 @@ const S_IFSOCK: u16 = 0o140_000;
 
 /// ANON_INODE_FS_MAGIC (include/uapi/linux/magic.h): eventfd, timerfd, signalfd, inotify, …
 /// Its inodes have had no file type until Linux 6.15 and that of a regular file since.
-const ANON_INODE_FS: u64 = 0x0904_1934;
+pub const ANON_INODE_FS: u64 = 0x0904_1934;
 
 /// What kind of thing an open file is, as far as waiting on it goes.
 #[repr(u8)]

@@ -21,6 +21,8 @@ static POLICY: Policy = Policy {
     reserved: 0,
     sched_text_start: 0,
     sched_text_end: 0,
+    restart_futex: 0,
+    restart_poll: 0,
 };
 
 /// Reads one word of the read-only data. Volatile, or the compiler would use the value above.
@@ -80,6 +82,8 @@ policy! {
     labels: u32,
     sched_text_start: u64,
     sched_text_end: u64,
+    restart_futex: u64,
+    restart_poll: u64,
 }
 
 /// A field of a kernel structure: reads nothing (zero) where the kernel has no such field.
@@ -101,7 +105,7 @@ pub mod field {
 
     fields! {
         task_flags, task_state, task_on_cpu, task_stack, task_pid, task_tgid, task_group_leader,
-        task_thread_pid, task_comm, task_start_time, task_files, task_signal, task_sched_info, run_delay, run_count, task_se, se_sum_exec, se_prev_sum_exec, task_mm, mm_mmap_lock, task_pending, task_blocked, task_cgroups,
+        task_thread_pid, task_comm, task_start_time, task_files, task_signal, task_sched_info, run_delay, run_count, task_se, se_sum_exec, se_prev_sum_exec, task_mm, mm_mmap_lock, task_pending, task_blocked, task_cgroups, task_restart_block, restart_fn, restart_futex_part,
         signal_live, signal_shared_pending, sigpending_signal, pid_level, pid_numbers, upid_nr, upid_ns, pid_namespace_ns, files_fdt,
         fdt_fd, file_inode, file_path, file_private_data, path_dentry, dentry_name,
         qstr_name, inode_mode, inode_ino, inode_sb, sb_dev, sb_magic, mapping_host, socket_sk,
@@ -149,4 +153,4 @@ impl Field {
     }
 }
 
-const _: () = assert!(size_of::<KernelOffsets>() == 75 * 4);
+const _: () = assert!(size_of::<KernelOffsets>() == 78 * 4);

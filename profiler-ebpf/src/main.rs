@@ -33,6 +33,7 @@ mod probes;
 mod queue;
 mod ready;
 mod registers;
+mod restart;
 mod serving;
 mod socket;
 mod stack;

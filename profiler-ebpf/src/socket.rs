@@ -12,7 +12,7 @@ use profiler_common::unwind::mix;
 
 use crate::adopt::followed;
 use crate::conn::note_target;
-use crate::file::File;
+use crate::file::{ANON_INODE_FS, File};
 use crate::globals::field;
 use crate::maps::{self, LISTENERS, OBJECTS};
 use crate::task::Task;
@@ -174,11 +174,18 @@ fn identity(object: &Object) -> u64 {
     hash = mix(hash, word(&object.local, 0));
     hash = mix(hash, word(&object.local, 8));
     hash = mix(hash, word(&object.peer, 0));
-    mix(hash, word(&object.peer, 8))
+    hash = mix(hash, word(&object.peer, 8));
+    if object.magic == ANON_INODE_FS as u32 {
+        // All of these have the same inode: the name tells what it is.
+        hash = mix(hash, word(&object.name, 0));
+        hash = mix(hash, word(&object.name, 8));
+    }
+    hash
 }
 
 #[inline(always)]
-fn word(bytes: &[u8; 16], at: usize) -> u64 {
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    const { assert!(N >= 16) };
     // SAFETY: `at` is 0 or 8, inside the array; unaligned by construction of the type.
     unsafe { bytes.as_ptr().add(at).cast::<u64>().read_unaligned() }
 }

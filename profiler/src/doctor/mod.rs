@@ -6,8 +6,8 @@ use profiler_common::control::Policy;
 use serde::Serialize;
 
 use crate::kernel::{
-    KernelError, Limits, Outcome, Probes, Setup, Verified, kernel_layout, missing_capabilities,
-    missing_features, sched_text, verify,
+    KernelError, Limits, Outcome, Probes, Setup, Verified, kernel_layout, kernel_text,
+    missing_capabilities, missing_features, verify,
 };
 use crate::target::find_cgroup;
 
@@ -142,6 +142,8 @@ const SETUP: Setup = Setup {
         reserved: 0,
         sched_text_start: 0,
         sched_text_end: 0,
+        restart_futex: 0,
+        restart_poll: 0,
     },
     limits: Limits { threads: 1, waits: 1, stacks: 1, ring_bytes: 4096 },
     raw_tracepoints: false,
@@ -217,7 +219,7 @@ fn probes() -> Vec<Check> {
 }
 
 fn addresses() -> Check {
-    if sched_text() == (0, 0) {
+    if kernel_text().scheduler == (0, 0) {
         return Check::limited(
             "kernel functions",
             "the kernel hides its addresses: waits inside it have no names",

@@ -11,7 +11,7 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 const KERNEL_STACK_SIZE: u32 = 16 << 10;
 
 /// Fields that some kernel configurations lack, with what is lost without them.
-const OPTIONAL: [(&str, &str, &str); 13] = [
+const OPTIONAL: [(&str, &str, &str); 16] = [
     ("task_struct", "sched_info", "the scheduler's own waits for a CPU"),
     ("sched_info", "run_delay", "the scheduler's own waits for a CPU"),
     ("sched_info", "pcount", "the scheduler's own waits for a CPU"),
@@ -21,6 +21,9 @@ const OPTIONAL: [(&str, &str, &str); 13] = [
     ("unix_sock", "peer", "Unix socket paths"),
     ("unix_address", "len", "Unix socket paths"),
     ("unix_address", "name", "Unix socket paths"),
+    ("task_struct", "restart_block", "what a thread waits for after a stop"),
+    ("restart_block", "fn", "what a thread waits for after a stop"),
+    ("restart_block", "futex", "what a thread waits for after a stop"),
     ("css_set", "dfl_cgrp", "--cgroup"),
     ("cgroup", "ancestors", "--cgroup"),
     ("cgroup", "level", "--cgroup"),

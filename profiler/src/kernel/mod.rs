@@ -23,7 +23,7 @@ pub use layout::{kernel_layout, missing_features};
 pub use privileges::{Capability, missing_capabilities};
 pub use probes::{Limits, Probes, Setup};
 pub use requests::RequestTables;
-pub use symbols::sched_text;
+pub use symbols::kernel_text;
 pub use tables::{ProbeCost, Tables};
 pub use time::{from_boot_ns, monotonic_ns};
 pub use verified::{Outcome, Verified, verify};

@@ -11,7 +11,7 @@ use profiler_common::kernel::KernelLayout;
 use profiler_common::turn::{LISTEN_OF_OTHERS, LISTEN_OF_TARGET};
 
 use super::tables::Tables;
-use super::{KernelError, loads, missing_capabilities, sched_text};
+use super::{KernelError, kernel_text, loads, missing_capabilities};
 
 /// The committed object, see `bpf/MANIFEST`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/dwell.bpf.o");
@@ -203,7 +203,7 @@ impl Probes {
             (layout.word_type, layout.cast_function) = (0, 0);
         }
         let policy =
-            PlainPolicy(Policy { typed: u32::from(typed), ..with_sched_text(setup.policy) });
+            PlainPolicy(Policy { typed: u32::from(typed), ..with_kernel_text(setup.policy) });
         #[cfg(feature = "probe-log")]
         let object = super::log::object(OBJECT)?;
         #[cfg(not(feature = "probe-log"))]
@@ -400,9 +400,11 @@ const PAGE: u32 = 4096;
 const CLOSED: Control =
     Control { start_ns: u64::MAX, stop_ns: u64::MAX, seed_pass: SEED_ADOPT, reserved: 0 };
 
-fn with_sched_text(policy: Policy) -> Policy {
-    let (sched_text_start, sched_text_end) = sched_text();
-    Policy { sched_text_start, sched_text_end, ..policy }
+fn with_kernel_text(policy: Policy) -> Policy {
+    let text = kernel_text();
+    let (sched_text_start, sched_text_end) = text.scheduler;
+    let (restart_futex, restart_poll) = (text.restart_futex, text.restart_poll);
+    Policy { sched_text_start, sched_text_end, restart_futex, restart_poll, ..policy }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::cost::give_back_memory;
 use crate::collect::{NamedStacks, Names};
-use crate::kernel::sched_text;
+use crate::kernel::kernel_text;
 use crate::model::{Frame, Place};
 use crate::symbol::{self, Symbolizer, clean};
 use crate::target::{Listening, command_name, is_alive};
@@ -74,7 +74,7 @@ impl<'a> HostNames<'a> {
     pub fn new(symbolizer: &'a mut Symbolizer, known: &'a mut KnownNames) -> Self {
         let sched_text = known.sched_text.get_or_insert_with(|| {
             // The symbols of the kernel take 30 ms to read.
-            let (start, end) = sched_text();
+            let (start, end) = kernel_text().scheduler;
             start..end
         });
         let sched_text = sched_text.clone();
