@@ -1,6 +1,7 @@
 //! The harness that holds `dwell` against programs whose truth is known.
 //!
 //! - [`dwell`] starts the binary and reads its document ([`document`]);
+//! - [`fixtures`] compiles the small programs in C;
 //! - [`books`] checks that a document's sums balance;
 //! - [`locks`] checks that its rows of locks add up;
 //! - [`observed`] puts what dwell saw of locks beside what a workload measured;
@@ -21,6 +22,7 @@ pub mod browser;
 pub mod clock;
 pub mod document;
 pub mod dwell;
+pub mod fixtures;
 pub mod gdb;
 pub mod half_cpu;
 pub mod lines;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use dwell_tests::bpf::{self, Loaded};
 use dwell_tests::document::Document;
 use dwell_tests::dwell::{self, Dwell, observe};
+use dwell_tests::fixtures::compile;
 use dwell_tests::lines::Lines;
 use dwell_tests::machine::Machine;
 use dwell_tests::outcome::Outcome;
@@ -265,5 +266,41 @@ fn the_end_of_the_target_ends_the_report() -> Result<()> {
     sleeps_are_right(&document, &outcome)?;
     let late_ns = document.body.window.end_monotonic_ns.saturating_sub(outcome.end_ns);
     ensure!(late_ns < 5_000_000_000, "the window ends {late_ns} ns after the target");
+    Ok(())
+}
+
+/// Calls that a stop has broken off go on as restart_syscall(2): what they wait for is what they were asked for.
+#[test]
+fn waits_are_what_they_were_before_a_stop() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let folder = tempfile::tempdir()?;
+    let program = compile(folder.path(), "after_stop.c", &[])?;
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut waiters = Bounded::spawn(&mut command)?;
+    let said = waiters.child().stdout.take().context("no stdout")?;
+    Lines::of(said).find(Duration::from_secs(10), |line| line == "waiting", drop)?;
+    let pid = waiters.pid();
+    for signal in [libc::SIGSTOP, libc::SIGCONT] {
+        // SAFETY: a process that this one has started and not waited for.
+        ensure!(unsafe { libc::kill(pid.cast_signed(), signal) } == 0, "cannot send {signal}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let document = observe(&["-p", &pid.to_string(), "-d", "1s"])?;
+    books::check(&document)?;
+    let whole = document.body.window.duration_ns;
+    // The main thread waits for a signal.
+    for (kind, threads) in [("sleep", 2), ("poll", 1), ("futex", 2)] {
+        let waits = document.waits(pid, kind, |_| true);
+        TRUTH.check(kind, waits.total_ns(), threads * whole)?;
+    }
+    let lock = document.waits(pid, "futex", |wait| {
+        wait.stack.iter().any(|function| function.contains("pthread_mutex"))
+    });
+    TRUTH.check("lock", lock.total_ns(), whole)?;
+    let is_named = |wait: &&dwell_tests::document::Wait| wait.text("address").len() > 4;
+    ensure!(lock.0.iter().all(is_named), "{:?}", lock.0);
     Ok(())
 }

@@ -3,7 +3,12 @@
 //! Each workload begins after dwell has attached and ends before the window does, so what it
 //! measured and what dwell saw are the same waits.
 
-use anyhow::{Context, Result, ensure};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use dwell_tests::document::{Document, Wait, Waits};
 use dwell_tests::dwell::Dwell;
 use dwell_tests::machine::Machine;
@@ -305,4 +310,59 @@ fn children_and_grandchildren_are_followed() -> Result<()> {
     }
     ensure!(processes == outcome.number("processes"), "{processes} processes: {outcome:?}");
     TRUTH.check("sleep", slept_ns, outcome.waits.blocked_ns)
+}
+
+/// Sends to itself and receives that, over the loopback, until it is told not to.
+fn chatter(goes_on: &AtomicBool) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut here = TcpStream::connect(listener.local_addr()?)?;
+    let (mut there, _) = listener.accept()?;
+    let mut buffer = [0; 32];
+    while goes_on.load(Ordering::Relaxed) {
+        here.write_all(&buffer)?;
+        there.read_exact(&mut buffer)?;
+    }
+    Ok(())
+}
+
+/// The interrupt of a disk hits whoever runs: mostly somebody who sends, and delivers what he sends himself.
+#[test]
+fn a_page_does_not_come_from_who_sends_meanwhile() -> Result<()> {
+    need_root!();
+    let _machine = Machine::take()?;
+    let goes_on = AtomicBool::new(true);
+    let (seen, chats) = thread::scope(|scope| {
+        let chats: Vec<_> = (0..2)
+            .map(|_| {
+                let chat = thread::Builder::new().name("chatter".to_owned());
+                chat.spawn_scoped(scope, || chatter(&goes_on))
+            })
+            .collect();
+        let seen = Observed::of(&["page-fault"]);
+        goes_on.store(false, Ordering::Relaxed);
+        (
+            seen,
+            chats
+                .into_iter()
+                .map(|chat| chat?.join().map_err(|_| anyhow!("panicked"))?)
+                .collect::<Result<Vec<()>>>(),
+        )
+    });
+    chats?;
+    let waits = seen?
+        .waits("page_fault", |_| true)
+        .0
+        .iter()
+        .map(|wait| (*wait).clone())
+        .collect::<Vec<_>>();
+    let ended: u64 = waits.iter().map(|wait| wait.count).sum();
+    ensure!(ended >= 100, "only {ended} page faults");
+    let wakers = waits.iter().flat_map(|wait| &wait.wakers);
+    let by_chatter: u64 =
+        wakers.filter(|waker| waker.comm == "chatter").map(|waker| waker.count).sum();
+    ensure!(
+        by_chatter == 0,
+        "{by_chatter} of {ended} are said to be ended by who has nothing to do with them"
+    );
+    Ok(())
 }

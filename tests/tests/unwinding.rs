@@ -1,24 +1,13 @@
 //! Stacks of small programs whose truth is known.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use dwell_tests::document::Document;
 use dwell_tests::dwell::observe;
+use dwell_tests::fixtures::compile;
 use dwell_tests::machine::Machine;
 use dwell_tests::{need_program, need_root};
-
-/// Compiles a program or library from `tests/fixtures`.
-fn compile(folder: &Path, source: &str, options: &[&str]) -> Result<PathBuf> {
-    let program = folder.join(source.replace('.', "_"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(source);
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall"]).args(options).arg("-o").arg(&program).arg(source);
-    ensure!(cc.status().context("cannot run cc")?.success(), "cc failed");
-    Ok(program)
-}
 
 /// Waits in stacks that hold all of these functions, in this order from the inside out.
 fn count_with(document: &Document, functions: &[&str]) -> u64 {
@@ -132,5 +121,22 @@ fn who_ends_at_once_spoils_no_stack_of_the_others() -> Result<()> {
     // Each place is new to the probes at most once for the parent, if no child has shown it.
     let whole = count_with(&document, &["main", "_start"]);
     ensure!(whole >= 320, "{whole} whole ones: {:?}", document.body.trust);
+    Ok(())
+}
+
+/// The linker writes no index of the table into a program that is linked statically.
+#[test]
+fn statically_linked_programs_have_whole_stacks() -> Result<()> {
+    need_root!();
+    need_program!("cc");
+    let _machine = Machine::take()?;
+    let folder = tempfile::tempdir()?;
+    let options = ["-fomit-frame-pointer", "-static"];
+    let program = compile(folder.path(), "two_sites.c", &options)?;
+    let document = observe(&["--", &program.display().to_string(), "50"])?;
+    let whole = count_with(&document, &["wait_ms", "first", "main"]);
+    ensure!(whole >= 49, "{whole} of 50: {:?}", document.body.waits);
+    let trust = &document.body.trust;
+    ensure!(trust.stacks_complete_ns > 20 * trust.stacks_truncated_ns, "{trust:?}");
     Ok(())
 }

@@ -126,12 +126,12 @@ fn circles(waiters: &[Waiter]) -> Vec<Deadlock> {
     found
 }
 
-/// Threads of one process that have waited all the time for two locks or more whose holders are not
-/// known.
+/// Threads of one process that have waited all the time for two locks or more, of which each leads to one whose holder is
+/// not known.
 fn suspicions(waiters: &[Waiter], proved: &BTreeSet<(Pid, Tid)>) -> Vec<Deadlock> {
     let mut by_process: BTreeMap<Pid, Vec<Waiter>> = BTreeMap::new();
     for waiter in waiters {
-        if waiter.owner.is_none() && !proved.contains(&(waiter.pid, waiter.tid)) {
+        if !proved.contains(&(waiter.pid, waiter.tid)) && leads_to_unknown(waiter, waiters) {
             by_process.entry(waiter.pid).or_default().push(waiter.clone());
         }
     }
@@ -142,6 +142,17 @@ fn suspicions(waiters: &[Waiter], proved: &BTreeSet<(Pid, Tid)>) -> Vec<Deadlock
         })
         .map(|threads| Deadlock { is_proved: false, threads })
         .collect()
+}
+
+/// Whether the holder of a lock is not known, or waits for another one of which that is true.
+fn leads_to_unknown(waiter: &Waiter, waiters: &[Waiter]) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut next = Some(waiter);
+    while let Some(waiter) = next.filter(|waiter| seen.insert(waiter.tid)) {
+        let Some(owner) = waiter.owner else { return true };
+        next = waiters.iter().find(|other| other.tid == owner);
+    }
+    false
 }
 
 #[cfg(test)]
@@ -187,6 +198,9 @@ mod tests {
         let found = of(vec![unknown(1, 0x10), unknown(2, 0x20)]);
         assert_eq!((found.len(), found[0].is_proved), (1, false));
         assert_eq!(of(vec![unknown(1, 0x10), unknown(2, 0x10)]), []);
+        // A mutex whose holder waits for a lock that does not say who has it.
+        let found = of(vec![stuck(1, 0x10, 2), unknown(2, 0x20)]);
+        assert_eq!((found.len(), found[0].threads.len()), (1, 2));
     }
 
     #[test]

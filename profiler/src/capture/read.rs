@@ -27,6 +27,9 @@ pub struct Slice {
     pub unix_ns: i64,
 }
 
+/// The part of a slice that is too little to take the slice for it.
+const LITTLE: u64 = 10;
+
 /// Slices that follow on one another: from the end of one to the end of another, by their places in
 /// [`Recording::ends`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,12 @@ impl Recording {
         Part { from: 0, to: self.ends.len() - 1 }
     }
 
+    /// Where a part begins and ends, since the beginning.
+    pub fn bounds(&self, part: Part) -> [Nanos; 2] {
+        let start = self.ends[0].end;
+        [part.from, part.to].map(|end| self.ends[end].end.since(start))
+    }
+
     /// The slices that lie in a span of time since the beginning, at least one of them.
     ///
     /// # Errors
@@ -125,12 +134,15 @@ impl Recording {
         let whole = self.whole();
         let instant = |offset: Duration| Nanos(start.0.saturating_add(offset.as_nanos() as u64));
         let length = self.ends[whole.to].end.since(start);
-        // The slice in which it lies counts.
+        // The slice in which it lies counts, but not for so little of it: slices end a little late.
+        let little = Nanos(length.0 / (whole.to as u64).max(1) / LITTLE);
         let from = from.map_or(0, |from| {
-            self.ends.partition_point(|slice| slice.end <= instant(from)).saturating_sub(1)
+            let from = instant(from) + little;
+            self.ends.partition_point(|slice| slice.end <= from).saturating_sub(1)
         });
         let to = to.map_or(whole.to, |to| {
-            self.ends.partition_point(|slice| slice.end < instant(to)).min(whole.to)
+            let to = instant(to).since(little);
+            self.ends.partition_point(|slice| slice.end < to).min(whole.to)
         });
         ensure!(
             from < to,

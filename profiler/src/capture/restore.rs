@@ -121,7 +121,11 @@ impl Restorer<'_> {
             Target { kind: head.target_kind, description: head.target, children: head.children };
         let threads = self.threads()?;
         trust.coverage = Trust::coverage_of(&threads);
-        let waits = self.waits()?;
+        let waits = self.waits(window)?;
+        if self.before.of(head_id.0) != &Figures::default() {
+            // Those that were open when the window began were counted before it.
+            trust.clipped_waits = waits.iter().map(|wait| wait.clipped).sum();
+        }
         let requests = self.requests(window)?;
         Ok(Profile {
             window,
@@ -269,10 +273,13 @@ impl Restorer<'_> {
         Ok(Reason { pid: body.pid, group: body.group, release, doing })
     }
 
-    fn waits(&mut self) -> Result<Vec<Wait>> {
+    fn waits(&mut self, window: Window) -> Result<Vec<Wait>> {
         let mut waits = Vec::new();
         for id in self.of_kind(Kind::Wait) {
-            waits.push(self.wait(id)?);
+            let mut wait = self.wait(id)?;
+            // Of a wait that began before the window, the length is known as of its end, or of that of the window.
+            wait.latency = wait.latency.at_most(window.duration());
+            waits.push(wait);
         }
         waits.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(waits)

@@ -8,7 +8,7 @@ use super::arguments::Compare;
 use super::file::NewFile;
 use super::output;
 use super::progress::Reading;
-use super::recordings::Recordings;
+use super::recordings::{Recordings, part_of};
 use crate::analyze::{Series, choose_service, compare_all, compare_stacks};
 use crate::capture::{Part, Recording};
 use crate::view;
@@ -24,7 +24,7 @@ pub fn run(options: &Compare) -> Result<()> {
     let mut opened = Recordings::with_symbols(&options.symbols.folders)?;
     for file in &options.files {
         let recording = opened.open(file)?;
-        let part = recording.part(options.part.from, options.part.to)?;
+        let part = part_of(&recording, options.part.from, options.part.to)?;
         recordings.push((name(file, &options.files), recording, part));
     }
     let mut all = Vec::new();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::arguments::{Export, ExportFormat, ExportTable};
 use super::file::{NewFile, Place};
 use super::progress::Reading;
-use super::recordings::Recordings;
+use super::recordings::{Recordings, part_of};
 use super::{attach, output};
 use crate::analyze::{Loads, ServiceLoad};
 use crate::kernel;
@@ -55,7 +55,7 @@ impl Source {
 
     fn read(file: &Path, export: &Export) -> Result<Self> {
         let recording = Recordings::with_symbols(&export.symbols)?.open(file)?;
-        let part = recording.part(export.from, export.to)?;
+        let part = part_of(&recording, export.from, export.to)?;
         let profile = recording.profile(part)?;
         let mut loads = Loads::default();
         if export.format == ExportFormat::Perfetto {

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::progress::Reading;
 use super::say;
-use crate::capture::Recording;
-use crate::model::{BuildId, Nameless, Names};
+use crate::capture::{Part, Recording};
+use crate::model::{BuildId, Nameless, Names, Nanos};
 use crate::symbol::{NoNames, SymbolFiles};
+use crate::view::duration;
 
 /// Opens recordings.
 pub struct Recordings {
@@ -119,6 +121,31 @@ fn places(mut files: Vec<(usize, String)>) -> String {
     let word = if places == 1 { "place" } else { "places" };
     format!("no names for {places} {word} in {}{more}", named.join(", "))
 }
+
+/// The slices of a recording that lie in a span of time; says so where they begin earlier or end later than was asked for.
+///
+/// # Errors
+/// When there is nothing between.
+pub fn part_of(
+    recording: &Recording,
+    from: Option<Duration>,
+    to: Option<Duration>,
+) -> Result<Part> {
+    let part = recording.part(from, to)?;
+    let bounds = recording.bounds(part);
+    let asked = [from, to].map(|time| time.map(|time| Nanos(time.as_nanos() as u64)));
+    let is_off = |(asked, is): (Option<Nanos>, Nanos)| {
+        asked.is_some_and(|asked| asked.0.abs_diff(is.0) > NOTABLE.0)
+    };
+    if asked.into_iter().zip(bounds).any(is_off) {
+        let [from, to] = bounds.map(duration);
+        say(&format!("a recording is kept in slices: this is from {from} to {to} of it"));
+    }
+    Ok(part)
+}
+
+/// Slices end this much late.
+const NOTABLE: Nanos = Nanos(50_000_000);
 
 #[cfg(test)]
 mod tests;

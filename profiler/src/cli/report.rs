@@ -6,7 +6,7 @@ use super::arguments::{GraphFormat, Report, ReportView};
 use super::compare::add_slices;
 use super::page::Page;
 use super::progress::Reading;
-use super::recordings::Recordings;
+use super::recordings::{Recordings, part_of};
 use super::{graph, locks, output, requests};
 use crate::analyze::{Series, choose_service, compare_all, find_spike, p99};
 use crate::capture::{Part, Recording};
@@ -20,7 +20,7 @@ use crate::view::Moment;
 pub fn run(report: &Report) -> Result<()> {
     let mut recordings = Recordings::with_symbols(&report.symbols.folders)?;
     let recording = recordings.open(&report.file)?;
-    let part = recording.part(report.part.from, report.part.to)?;
+    let part = part_of(&recording, report.part.from, report.part.to)?;
     let page = report.html.as_deref().map(Page::open).transpose()?;
     if report.around_spike {
         return around_spike(&recording, part);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::kernel::{
     KernelError, Limits, Outcome, Probes, Setup, Verified, kernel_layout, kernel_text,
-    missing_capabilities, missing_features, verify,
+    missing_capabilities, missing_features, own_path, verify,
 };
 use crate::target::find_cgroup;
 
@@ -85,8 +85,9 @@ fn privileges() -> Check {
     }
     let names: Vec<String> = missing.iter().map(|needed| needed.name.to_lowercase()).collect();
     let fix = format!(
-        "run it as root: sudo dwell …; or: sudo setcap {}=ep \"$(command -v dwell)\"",
-        names.join(",")
+        "run it as root: sudo dwell …; or: sudo setcap {}=ep {}",
+        names.join(","),
+        own_path()
     );
     let list = missing.iter().map(|needed| format!("{} ({})", needed.name, needed.purpose));
     Check {

@@ -31,9 +31,10 @@ pub enum KernelError {
     /// Not allowed.
     #[error(
         "not permitted: missing {}; run dwell as root (sudo dwell …), or give the program these \
-         capabilities: sudo setcap {} \"$(command -v dwell)\"",
+         capabilities: sudo setcap {} {}",
         list(.0),
-        setcap(.0)
+        setcap(.0),
+        own_path()
     )]
     NotPermitted(Vec<super::Capability>),
     /// The kernel refused the probes.
@@ -81,6 +82,12 @@ fn last_of_verifier(text: &str) -> Option<String> {
 
 fn list(capabilities: &[super::Capability]) -> String {
     capabilities.iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Where this program is, for a command that is to be typed.
+pub fn own_path() -> String {
+    let path = std::env::current_exe().unwrap_or_else(|_| "dwell".into());
+    format!("\"{}\"", path.display())
 }
 
 fn setcap(capabilities: &[super::Capability]) -> String {

@@ -18,7 +18,7 @@ mod time;
 mod verified;
 mod warm;
 
-pub use error::KernelError;
+pub use error::{KernelError, own_path};
 pub use layout::{kernel_layout, missing_features};
 pub use privileges::{Capability, missing_capabilities};
 pub use probes::{Limits, Probes, Setup};

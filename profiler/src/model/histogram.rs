@@ -59,6 +59,18 @@ impl Latency {
         self.max = self.max.max(other.max);
     }
 
+    /// The same with no duration longer than `most`.
+    pub fn at_most(&self, most: Nanos) -> Latency {
+        let mut cut = Latency { max: self.max.min(most), ..Latency::default() };
+        for &Bucket { index, count, total } in &self.filled {
+            let is_longer = total / count > most.0;
+            let index = if is_longer { bucket_of(most.0) } else { index };
+            let total = if is_longer { most.0.saturating_mul(count) } else { total };
+            cut.record(Bucket { index, count, total });
+        }
+        cut
+    }
+
     /// The duration that this share (0 to 1) of the waits does not exceed; at most 6.4 % off
     /// (a bucket and three digits; 33 ns below 512 ns), and never above the maximum, which is exact.
     pub fn quantile(&self, share: f64) -> Nanos {
@@ -150,6 +162,16 @@ mod tests {
             assert!(found.abs_diff(exact) <= exact / 1000, "{share}: {found}, not {exact}");
         }
         assert_eq!(all.max(), Nanos(9_000_000));
+    }
+
+    #[test]
+    fn what_is_longer_is_cut() {
+        let mut latency = Latency::default();
+        [1_000, 2_000_000, 3_000_000].into_iter().for_each(|ns| latency.add(Nanos(ns)));
+        let cut = latency.at_most(Nanos(1_500_000));
+        assert_eq!((cut.count(), cut.max()), (3, Nanos(1_500_000)));
+        assert!(cut.quantile(0.3).0.abs_diff(1_000) <= 1);
+        assert!(cut.quantile(0.6).0.abs_diff(1_500_000) <= 1_500);
     }
 
     #[test]

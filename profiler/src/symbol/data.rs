@@ -114,14 +114,12 @@ impl Symbolizer {
         };
         let Some(code) = process.regions.code_of(region.inode) else { return Some(unnamed) };
         let Backing::File(module) = &code.backing else { return Some(unnamed) };
-        // Not by its first byte: that may be one of the part before, which shares the page.
-        let inside = (code.end - code.start) / 2;
         let bias = module.shape.as_ref().and_then(|shape| {
-            let target = shape.to_virtual(code.offset.checked_add(inside)?)?;
-            Some(((code.start + inside).checked_sub(target)?, shape.start()))
+            let bias = shape.bias(code.start, code.offset, code.end - code.start)?;
+            Some((bias, shape.start()))
         });
         let Some((bias, start)) = bias else { return Some(unnamed) };
-        let Some(target) = address.checked_sub(bias) else { return Some(unnamed) };
+        let target = address.wrapping_sub(bias);
         let variable = if self.leaves_files { None } else { module.variable_at(target) };
         Some(match variable {
             Some(variable) => Place::Variable {

@@ -30,6 +30,7 @@ const SHT_NOBITS: u32 = 8;
 const SHT_DYNSYM: u32 = 11;
 const SHF_COMPRESSED: u64 = 0x800;
 const PT_LOAD: u32 = 1;
+const PF_X: u32 = 1;
 
 /// What is known of an ELF file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,7 @@ struct Load {
     offset: u64,
     size: u64,
     address: u64,
+    executable: bool,
 }
 
 impl Shape {
@@ -68,6 +70,20 @@ impl Shape {
             let inside = offset.checked_sub(load.offset).filter(|inside| *inside < load.size)?;
             load.address.checked_add(inside)
         })
+    }
+
+    /// What has to be added to virtual addresses, where code of the file lies at `start`, from the position `offset` in the
+    /// file on and for so many bytes. A page of code can begin with the end of another part.
+    pub fn bias(&self, start: u64, offset: u64, length: u64) -> Option<u64> {
+        let end = offset.checked_add(length)?;
+        let overlap = |load: &&Load| {
+            let last = end.min(load.offset.saturating_add(load.size));
+            last.saturating_sub(offset.max(load.offset))
+        };
+        let code = self.loads.iter().filter(|load| load.executable);
+        let load = code.max_by_key(overlap).filter(|load| overlap(load) > 0)?;
+        let place = start.wrapping_add(load.offset.wrapping_sub(offset));
+        Some(place.wrapping_sub(load.address))
     }
 
     /// The lowest virtual address of the file: 0 unless it must be loaded at a fixed place.
@@ -116,6 +132,7 @@ fn read_loads(file: &File, header: &[u8]) -> Option<Vec<Load>> {
             offset: u64_at(entry, 8)?,
             address: u64_at(entry, 16)?,
             size: u64_at(entry, 32)?,
+            executable: u32_at(entry, 4)? & PF_X != 0,
         })
     });
     Some(loads.collect())
@@ -263,6 +280,15 @@ mod tests {
         assert_eq!(shape.start(), 0);
         assert_eq!(shape.to_virtual(0), Some(0));
         assert_eq!(shape.to_virtual(u64::MAX), None);
+    }
+
+    #[test]
+    fn code_of_a_few_bytes_is_found_in_its_page() {
+        let load = |offset, size, address, executable| Load { offset, size, address, executable };
+        let loads = vec![load(0, 0x1f00, 0, false), load(0x1f00, 0x20, 0x2f00, true)];
+        let shape = Shape { loads, ..Shape::default() };
+        assert_eq!(shape.bias(0x50_2000, 0x1000, 0x1000), Some(0x50_0000));
+        assert_eq!(shape.bias(0x50_0000, 0x8000, 0x1000), None);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, LittleEndian, Reader as _, RegisterRule,
-    UnwindContext, UnwindSection as _, UnwindTableRow, X86_64,
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice,
+    FrameDescriptionEntry, LittleEndian, Reader as _, RegisterRule, UnwindContext,
+    UnwindSection as _, UnwindTableRow, X86_64,
 };
 use profiler_common::unwind::{
     RULE_AT_BP, RULE_BP, RULE_ENTRY, RULE_SIGNAL, RULE_SP, RULE_UNKNOWN, Row,
@@ -37,18 +38,46 @@ pub(super) const FRAME_POINTER: Row = Row { offset: 16, saved_bp: -16, rule: RUL
 #[derive(Debug)]
 pub(super) struct UnwindTable {
     frames: Vec<u8>,
-    index: Vec<u8>,
+    index: Index,
     bases: BaseAddresses,
     rows: RefCell<HashMap<u64, Row>>,
+}
+
+/// What the table is read as.
+type Reader<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Where in the table the entry of an address is.
+#[derive(Debug)]
+enum Index {
+    /// As the linker has written it down (`.eh_frame_hdr`).
+    Linked(Vec<u8>),
+    /// By rising address: that of a statically linked program has none.
+    Listed(Vec<Listed>),
+}
+
+/// An entry of the table: the addresses that it is for, and where it is.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    start: u64,
+    end: u64,
+    place: usize,
 }
 
 impl UnwindTable {
     /// Reads the table of a file; nothing where it has none that can be used.
     pub fn read(file: &File, shape: &Shape) -> Option<Self> {
-        let (frames, index) = (shape.eh_frame.as_ref()?, shape.eh_frame_hdr.as_ref()?);
-        let bases =
-            BaseAddresses::default().set_eh_frame(frames.address).set_eh_frame_hdr(index.address);
-        let (frames, index) = (contents(file, frames)?, contents(file, index)?);
+        let section = shape.eh_frame.as_ref()?;
+        let frames = contents(file, section)?;
+        let bases = BaseAddresses::default().set_eh_frame(section.address);
+        let (index, bases) = match shape.eh_frame_hdr.as_ref() {
+            Some(index) => {
+                (Index::Linked(contents(file, index)?), bases.set_eh_frame_hdr(index.address))
+            }
+            None => {
+                let listed = catch_unwind(AssertUnwindSafe(|| list(&frames, &bases)));
+                (Index::Listed(listed.unwrap_or_default()), bases)
+            }
+        };
         Some(Self { frames, index, bases, rows: RefCell::default() })
     }
 
@@ -68,11 +97,8 @@ impl UnwindTable {
     }
 
     fn look_up(&self, address: u64) -> Option<Row> {
-        let index = EhFrameHdr::new(&self.index, LittleEndian).parse(&self.bases, 8).ok()?;
         let frames = EhFrame::new(&self.frames, LittleEndian);
-        let table = index.table()?;
-        let entry =
-            table.fde_for_address(&frames, &self.bases, address, EhFrame::cie_from_offset).ok()?;
+        let entry = self.entry_of(&frames, address)?;
         if entry.entry_len() > LONGEST_ENTRY {
             return None;
         }
@@ -83,6 +109,26 @@ impl UnwindTable {
         let row =
             entry.unwind_info_for_address(&frames, &self.bases, &mut context, address).ok()?;
         Some(self.translate(row).unwrap_or(UNKNOWN))
+    }
+
+    fn entry_of<'a>(
+        &'a self,
+        frames: &EhFrame<Reader<'a>>,
+        address: u64,
+    ) -> Option<FrameDescriptionEntry<Reader<'a>>> {
+        match &self.index {
+            Index::Linked(index) => {
+                let index = EhFrameHdr::new(index, LittleEndian).parse(&self.bases, 8).ok()?;
+                let table = index.table()?;
+                table.fde_for_address(frames, &self.bases, address, EhFrame::cie_from_offset).ok()
+            }
+            Index::Listed(listed) => {
+                let after = listed.partition_point(|entry| entry.start <= address);
+                let found = listed[..after].last().filter(|entry| address < entry.end)?;
+                let place = EhFrameOffset(found.place);
+                frames.fde_from_offset(&self.bases, place, EhFrame::cie_from_offset).ok()
+            }
+        }
     }
 
     fn translate(&self, row: &UnwindTableRow<usize>) -> Option<Row> {
@@ -134,6 +180,21 @@ impl UnwindTable {
         }
         code.is_empty().then_some(distance)
     }
+}
+
+/// The entries of a table without an index, one after the other.
+fn list(frames: &[u8], bases: &BaseAddresses) -> Vec<Listed> {
+    let frames = EhFrame::new(frames, LittleEndian);
+    let mut entries = frames.entries(bases);
+    let mut listed = Vec::new();
+    while let Ok(Some(entry)) = entries.next() {
+        let CieOrFde::Fde(entry) = entry else { continue };
+        let Ok(entry) = entry.parse(EhFrame::cie_from_offset) else { continue };
+        let (start, end) = (entry.initial_address(), entry.end_address());
+        listed.push(Listed { start, end, place: entry.offset() });
+    }
+    listed.sort();
+    listed
 }
 
 /// In the memory of rows: the table does not cover this address.

@@ -31,3 +31,4 @@ pub use graph::dot;
 pub use json::{DocumentOptions, comparison, document};
 pub use page::page;
 pub use text::{TextOptions, render, render_graph, render_locks, render_requests};
+pub use units::duration;

@@ -149,6 +149,9 @@ pub fn doubt(doubt: &Doubt) -> String {
         }
         Doubt::Flight => "requests in flight do not fit to rate and latency".to_owned(),
         Doubt::Partly(share) => format!("it explains only {}", percent(*share)),
+        Doubt::Events => {
+            "it waits for a timer, a thread or a process, and which cannot be told".to_owned()
+        }
         Doubt::Stolen(share) => {
             format!(
                 "the hypervisor may have caused {} of what slow ones take longer",

@@ -25,7 +25,7 @@ use crate::lines::Lines;
 use crate::process::Bounded;
 
 /// A TCP port of 127.0.0.1 that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -79,14 +79,17 @@ impl Load {
     /// Of a service with so many requests of this mean latency.
     pub(super) fn of(service: &Service, count: u64, mean: Nanos, window: Window) -> Self {
         let samples = &service.samples;
-        let sampled = |sum| (samples.looks > 0).then(|| ratio(sum, samples.looks));
         let rate = rate(count, window);
-        let in_flight = (count > 0).then(|| service.in_flight.share_of(window.duration()));
+        let seen = count > 0 || service.in_flight > Nanos(0);
+        let in_flight = seen.then(|| service.in_flight.share_of(window.duration()));
+        // Not by looks: these come when dwell has a CPU, and somebody else none.
+        let before: Nanos = service.servers.iter().map(|server| server.before).sum();
+        let queued = (count > 0).then(|| before.share_of(window.duration()));
         Self {
             rate,
             in_flight,
             in_flight_most: service.in_flight_most.max(samples.in_flight_most as f64),
-            queued: sampled(samples.queued),
+            queued,
             queued_most: samples.queued_most,
             little: in_flight.map(|counted| little(rate * mean.0 as f64 / 1e9, counted)),
             accepting: service.accept.filter(|queue| queue.connections > 0).map(accepting),

@@ -1,9 +1,12 @@
 //! How sure a verdict is.
 
-use super::Basis;
 use super::stolen::Stolen;
+use super::{Basis, Cause, Constraint};
 use crate::analyze::requests::{Change, Doubtful, ServiceRows, Set, ratio};
 use crate::model::{Nanos, Part, Profile, State};
+
+/// What takes this part of the mean request is what takes most of it.
+const MOST: f64 = 0.5;
 
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +40,8 @@ pub enum Doubt {
     Flight,
     /// It explains only that much.
     Partly(f64),
+    /// Its threads wait for events: a timer, another thread, another process. Which, nothing shows.
+    Events,
     /// What a hypervisor may have made, of what the slowest requests are slower by.
     Stolen(f64),
 }
@@ -58,7 +63,7 @@ impl Doubt {
             Self::Pipelined(share) => below(share, 0.05, 0.5),
             Self::Multiplexed(share) => below(share, f64::MIN_POSITIVE, 0.2),
             Self::ArrivalUnseen(share) => below(share, 0.1, 0.5),
-            Self::Flight => Confidence::Medium,
+            Self::Flight | Self::Events => Confidence::Medium,
             Self::Partly(share) => below(1.0 - share, 0.5, 0.75),
             Self::Stolen(share) => below(share, 0.25, f64::INFINITY),
         }
@@ -82,7 +87,7 @@ pub fn doubts(
     profile: &Profile,
     row: &ServiceRows<'_>,
     basis: Basis,
-    explains: Option<f64>,
+    first: Option<&Cause>,
     stolen: Stolen,
 ) -> Vec<Doubt> {
     let set = match basis {
@@ -95,8 +100,10 @@ pub fn doubts(
         true => Nanos(0),
         false => set.part(Part::HandedOver),
     };
+    // What takes most of the time of all requests, all requests decide.
+    let decides = first.is_some_and(|cause| cause.saves_mean_share >= MOST);
     let mut doubts = vec![
-        Doubt::Few(set.count),
+        Doubt::Few(if decides { row.sets.all.count } else { set.count }),
         Doubt::Lost(ratio(requests.lost, requests.lost + row.count)),
         Doubt::Unaccounted(nowhere(set)),
         Doubt::HandedOver(handed_over.share_of(set.mean())),
@@ -112,7 +119,10 @@ pub fn doubts(
     if row.load.little.is_some_and(|little| little.differs) {
         doubts.push(Doubt::Flight);
     }
-    doubts.extend(explains.map(Doubt::Partly));
+    doubts.extend(first.map(|cause| Doubt::Partly(cause.explains)));
+    let waits_for_events =
+        |cause: &Cause| matches!(cause.constraint, Constraint::Waiting { kind: State::Poll, .. });
+    doubts.extend(first.filter(|cause| waits_for_events(cause)).map(|_| Doubt::Events));
     doubts.push(Doubt::Stolen(stolen.share));
     doubts.retain(|doubt| doubt.allows() < Confidence::High);
     doubts.sort_by_key(|doubt| doubt.allows());

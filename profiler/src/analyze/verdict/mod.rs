@@ -163,7 +163,7 @@ fn judge(profile: &Profile, row: &ServiceRows<'_>, others: usize) -> Verdict {
     let stolen = Stolen::of(profile, row, basis);
     let finding = find(profile, row, basis, stolen);
     let first = match &finding {
-        Finding::Constrained { first, .. } => Some(first.explains),
+        Finding::Constrained { first, .. } => Some(&**first),
         _ => None,
     };
     let doubts = doubts::doubts(profile, row, basis, first, stolen);

@@ -128,6 +128,20 @@ impl Turns {
         }
     }
 
+    /// Takes in that a request on a connection has had no answer until `now`.
+    pub fn add_open(&mut self, conn: &Conn, now: u64) {
+        let since = match conn.phase {
+            PHASE_RECEIVED => conn.turn.arrival_ns,
+            _ => conn.next_arrival_ns,
+        };
+        if conn.role != CONN_SERVER || conn.multiplexed != 0 || since == 0 {
+            return;
+        }
+        if let Some(service) = self.service(conn.turn.service) {
+            service.timeline.add(since, now);
+        }
+    }
+
     /// What has been answered on a connection and not handed over yet, as it is still open.
     pub fn unfinished(&self, conn: &Conn) -> Option<Turn> {
         let is_answered = conn.role == CONN_SERVER && conn.phase == PHASE_ANSWERED;

@@ -136,7 +136,7 @@ impl Session {
                 threads.iter().map(|thread| Nanos(thread.since_ns)).fold(end, Nanos::max)
             }
         };
-        let (requests, unfinished) = self.take_requests(collector)?;
+        let (requests, unfinished) = self.take_requests(collector, end)?;
         let loss = self.tables.loss()?;
         let untracked = if loss.threads > 0 { self.untracked(&threads) } else { Vec::new() };
         let trust = self.costs(at, Duration::from_nanos(end.since(self.start).0));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use crate::collect::{Collector, ConnLook, RequestNotes, last_call};
+use crate::model::Nanos;
 use crate::target::unix_sockets_of;
 
 /// Requests in flight are counted this often: reading a table of 500 connections takes 0.3 ms.
@@ -77,12 +78,14 @@ impl Session {
     pub(super) fn take_requests(
         &self,
         collector: &mut Collector,
+        end: Nanos,
     ) -> Result<(RequestNotes, Vec<Turn>)> {
         let (mut found, mut open) = (RequestNotes::default(), Vec::new());
         let Some(turns) = collector.turns() else { return Ok((found, open)) };
         let tables = &self.tables.requests;
         tables.for_each_conn(|conn| {
             open.extend(turns.unfinished(conn));
+            turns.add_open(conn, end.0);
             found.peers.extend(last_call(conn));
         })?;
         for turn in &open {

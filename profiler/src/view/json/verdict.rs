@@ -161,6 +161,7 @@ fn doubt(doubt: Doubt) -> Reason {
         Doubt::ArrivalUnseen(share) => ("arrival_unseen", share),
         Doubt::Flight => ("little", 1.0),
         Doubt::Partly(share) => ("explains_partly", share),
+        Doubt::Events => ("events", 1.0),
         Doubt::Stolen(share) => ("stolen", share),
     };
     Reason { reason, value }

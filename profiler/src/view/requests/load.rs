@@ -30,7 +30,8 @@ pub fn lines(row: &ServiceRows<'_>, width: usize) -> Vec<Line> {
 fn queues(load: &Load) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(in_flight) = load.in_flight {
-        let most = mean(load.in_flight_most);
+        // The most is a mean over 10 ms.
+        let most = count(load.in_flight_most.round().max(1.0) as u64);
         parts.push(format!("{} in flight on average, at most {most}", mean(in_flight)));
     }
     if let Some(queued) = load.queued {

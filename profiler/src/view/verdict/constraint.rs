@@ -18,7 +18,11 @@ const STARVED: f64 = 0.1;
 pub fn words(constraint: &Constraint) -> String {
     match constraint {
         Constraint::Lock { row, thing, place, behind } => {
-            format!("{}{}", lock(row.as_deref(), *thing, place.as_ref()), holder(behind))
+            format!(
+                "{}{}",
+                lock(row.as_deref(), *thing, place.as_ref()),
+                holder(row.as_deref(), behind)
+            )
         }
         Constraint::Loop { worker, hog, busy, starved } => {
             looped(worker.as_ref(), hog.as_ref(), *busy) + &self::starved(*starved)
@@ -103,10 +107,13 @@ fn lock(row: Option<&LockRow>, thing: Option<&str>, place: Option<&WaitPlace>) -
     }
 }
 
-/// Who had it, and what that one did meanwhile.
-fn holder(behind: &[Behind]) -> String {
+/// Who had it, and what that one did meanwhile. Which process that is, where it can be one of several.
+fn holder(row: Option<&LockRow>, behind: &[Behind]) -> String {
     let Some(first) = behind.first() else { return String::new() };
-    let name = cut_middle(words::name_or_none(&first.group), FUNCTION);
+    let mut name = cut_middle(words::name_or_none(&first.group), FUNCTION);
+    if first.pids.len() == 1 && row.is_some_and(|row| row.pids.len() > 1) {
+        name += &locks::pids(first);
+    }
     match first.doing.first() {
         Some(part) => {
             format!(", behind {name} (meanwhile {})", cut_middle(&meanwhile(&part.doing), 64))
