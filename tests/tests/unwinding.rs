@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use dwell_tests::document::Document;
 use dwell_tests::dwell::observe;
 use dwell_tests::fixtures::compile;
 use dwell_tests::machine::Machine;
-use dwell_tests::tolerance::COUNT;
 use dwell_tests::{need_program, need_root};
 
 /// Waits in stacks that hold all of these functions, in this order from the inside out.
@@ -26,15 +25,19 @@ fn sleeps(document: &Document) -> u64 {
     sleeps.map(|wait| wait.count).sum()
 }
 
-/// Every sleep in the late library has a whole stack: only that before it is another one. How many were seen is another
-/// matter: of one of 400, a machine that stands still for a moment makes no sleep, or of two in a row one (399, the longest
-/// of them of 1.06 ms instead of 0.56, in one of fourteen runs).
+/// Sleeps that may be missing: a machine that stands still for a moment makes none, or of two in a row one (399 of 400, the
+/// longest of them of 1.06 ms instead of 0.56, in one of fourteen runs).
+const MISSING: u64 = 2;
+
+/// Every sleep in the late library has a whole stack: only that before it is another one.
 fn all_have_whole_stacks(document: &Document) -> Result<()> {
-    let counted = count_with(document, &LATE);
-    let explain = || format!("{:?} {:?}", document.body.trust, document.body.waits);
-    COUNT.check("sleeps in the library", counted, 400).with_context(explain)?;
-    let all = sleeps(document);
-    ensure!(all == counted + 1, "{counted} of {all} have whole stacks: {}", explain());
+    let (counted, all) = (count_with(document, &LATE), sleeps(document));
+    ensure!(
+        (400 - MISSING..=400).contains(&counted) && all == counted + 1,
+        "{counted} of {all} sleeps, of which 400 were in the library: {:?} {:?}",
+        document.body.trust,
+        document.body.waits
+    );
     Ok(())
 }
 
@@ -49,11 +52,12 @@ fn are_told_apart(bytes: u32) -> Result<()> {
         count_with(&document, &["wait_ms", "first", "main", "_start"]),
         count_with(&document, &["wait_ms", "second", "main", "_start"]),
     );
-    for (site, counted, expected) in [("first", first, 300), ("second", second, 600)] {
-        COUNT.check(site, counted, expected).with_context(|| format!("{bytes} bytes"))?;
-    }
     let all = sleeps(&document);
-    ensure!(all == first + second, "{bytes} bytes: {first} and {second} of {all}");
+    ensure!(
+        // What one site has too much, the other has not.
+        first <= 300 && second <= 600 && first + second == all && all >= 900 - MISSING,
+        "{bytes} bytes: counted {first} and {second} of {all}"
+    );
     ensure!(document.body.trust.rechecks > 0, "nothing was looked at again");
     ensure!(document.body.trust.recheck_wrong_ns == 0, "{:?}", document.body.trust);
     // None of them is walked each time, which would tell them apart as well.
