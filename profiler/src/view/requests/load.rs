@@ -35,8 +35,12 @@ fn queues(load: &Load) -> Option<String> {
         parts.push(format!("{} in flight on average, at most {most}", mean(in_flight)));
     }
     if let Some(queued) = load.queued {
-        let most = count(load.queued_most);
-        parts.push(format!("{} of them not received yet, at most {most}", mean(queued)));
+        let mut text = format!("{} of them not received yet", mean(queued));
+        // Looks twice a second can miss what the mean has.
+        if load.queued_most > 0 {
+            text += &format!(", at most {}", count(load.queued_most));
+        }
+        parts.push(text);
     }
     if let Some(accepting) = load.accepting {
         parts.push(format!(
